@@ -1,0 +1,23 @@
+"""charrnn: character-level recurrent language models, trained by hand-written code, sampled anywhere.
+
+Importing this package is light (standard library and numpy); onnxruntime and torch come with the part that needs them.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from charrnn.errors import CharRNNError
+
+if TYPE_CHECKING:
+    from charrnn.runtime import OnnxModel, generate
+
+__version__ = "0.1.0"
+__all__ = ["CharRNNError", "OnnxModel", "__version__", "generate"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the sampler on first use (PEP 562)."""
+    if name in ("generate", "OnnxModel"):
+        from charrnn import runtime
+
+        return getattr(runtime, name)
+    raise AttributeError(f"module 'charrnn' has no attribute {name!r}")

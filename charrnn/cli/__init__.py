@@ -1,0 +1,1 @@
+"""The commands: charrnn-train, charrnn-export, charrnn-sample."""

@@ -1,0 +1,50 @@
+"""What a user can mend, as exceptions.
+
+CharRNNError
+├── ConfigError         a flag, a preset, or a combination of them
+├── CorpusError         a text that is missing, empty, too short, undecodable, or not what its checksum says
+├── VocabularyError     characters that a vocabulary lacks, or a vocabulary file that is not one
+├── RunError            a run directory or a checkpoint that is unusable, full, or another run's
+├── ModelFileError      an ONNX file that is corrupt, foreign, or of an unknown format version
+└── TrainingError       training that cannot go on (a loss that is not a number)
+
+The message is one line: the value, the constraint, the remedy. Commands print it to stderr and exit with status 2.
+"""
+
+__all__ = [
+    "CharRNNError",
+    "ConfigError",
+    "CorpusError",
+    "ModelFileError",
+    "RunError",
+    "TrainingError",
+    "VocabularyError",
+]
+
+
+class CharRNNError(Exception):
+    """Base of every error that the user can mend."""
+
+
+class ConfigError(CharRNNError):
+    """A flag, a preset, or a combination of them that cannot work."""
+
+
+class CorpusError(CharRNNError):
+    """A text that is missing, empty, too short, undecodable, or not what its checksum says."""
+
+
+class VocabularyError(CharRNNError):
+    """Characters that a vocabulary lacks, or a vocabulary file that is not one."""
+
+
+class RunError(CharRNNError):
+    """A run directory or checkpoint that is unusable, full, or belongs to another run."""
+
+
+class ModelFileError(CharRNNError):
+    """An ONNX file that is corrupt, foreign, or of an unknown format version."""
+
+
+class TrainingError(CharRNNError):
+    """Training that cannot go on, such as a loss that is not a number."""
