@@ -1,0 +1,85 @@
+"""The character-level recurrent language model.
+
+Dimensions, here and everywhere: B batch, T time, E embedding, H hidden, V vocabulary, L layers.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from charrnn.model.config import ModelConfig
+from charrnn.model.initialisation import initialise
+from charrnn.model.recurrence import RECURRENCES
+
+__all__ = ["CharRNN"]
+
+
+class CharRNN(nn.Module):
+    """A stack of L tanh recurrences between an embedding and a linear layer.
+
+    For layer 0, with x_t the character at time t:
+
+        e_t = embedding[x_t]                                    # [B, E]
+        h_t = tanh(e_t W_e^T + b_e + h_{t-1} W_h^T + b_h)       # [B, H]
+        logits_t = fc(h_t)                                      # [B, V]
+
+    Layer l > 0 has parameters W_e_l [H, H], b_e_l, W_h_l, b_h_l and reads the outputs of layer l-1; `fc` reads the top
+    layer. While training, dropout acts on each layer's outputs, never inside the recurrence (Zaremba et al. 2014).
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        H = config.hidden_size
+        self.embedding = nn.Embedding(config.vocabulary_size, config.embedding_size)
+        for layer in range(config.num_layers):
+            input_size = config.embedding_size if layer == 0 else H
+            for name, shape in {"W_e": (H, input_size), "b_e": (H,), "W_h": (H, H), "b_h": (H,)}.items():
+                self.register_parameter(_name(name, layer), nn.Parameter(torch.empty(shape)))
+        self.fc = nn.Linear(H, config.vocabulary_size)
+        self._recurrence = RECURRENCES[config.recurrence]
+        initialise(self, config.initialisation)
+
+    def forward(self, tokens: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Read `tokens` and predict each next one.
+
+        tokens: integers [B, T]; state: float [L, B, H], zero where None.
+        Returns logits [B, T, V] and the state after the last character [L, B, H].
+        """
+        if state is None:
+            state = self.initial_state(tokens.shape[0])
+        inputs = F.embedding(tokens.T.long(), self.input_table())
+        finals = []
+        for layer in range(self.config.num_layers):
+            if layer > 0:
+                inputs = self._input_term(outputs, layer)
+            hidden = self._recurrence(inputs, state[layer], self.parameter("W_h", layer))
+            finals.append(hidden[-1])
+            outputs = F.dropout(hidden, self.config.dropout, self.training)
+        logits: Tensor = self.fc(outputs)
+        return logits.transpose(0, 1), torch.stack(finals)
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        """The state before the first character: zeros [L, B, H]."""
+        return self.fc.weight.new_zeros(self.config.num_layers, batch_size, self.config.hidden_size)
+
+    def parameter(self, name: str, layer: int) -> Tensor:
+        """Parameter `name` (W_e, b_e, W_h or b_h) of `layer`; layer 0 has the bare names."""
+        return self.get_parameter(_name(name, layer))
+
+    def input_table(self) -> Tensor:
+        """The input term of layer 0 for every character at once: embedding W_e^T + b_e + b_h, [V, H].
+
+        One row a character instead of one product a position (V is far below B * T); the export keeps nothing else.
+        """
+        return self._input_term(self.embedding.weight, 0)
+
+    def _input_term(self, values: Tensor, layer: int) -> Tensor:
+        """values [..., input] -> [..., H], with both biases, which only ever occur as their sum."""
+        return F.linear(
+            values, self.parameter("W_e", layer), self.parameter("b_e", layer) + self.parameter("b_h", layer)
+        )
+
+
+def _name(name: str, layer: int) -> str:
+    return name if layer == 0 else f"{name}_{layer}"

@@ -1,0 +1,28 @@
+"""How the weights of a CharRNN start.
+
+`notebook`: W_e, W_h ~ N(0, 0.01^2), biases 0, embedding N(0, 1), `fc` uniform as torch.nn.Linear does.
+`orthogonal` (default): the same but for W_h, a random orthogonal matrix (Saxe, McClelland & Ganguli 2013), which keeps
+the length of the state and of its gradient through time, and W_e scaled to keep the input term's variance near 1.
+The measured effect of the choice is in docs/training.md.
+"""
+
+import torch
+from torch import nn
+
+__all__ = ["initialise"]
+
+
+@torch.no_grad()
+def initialise(model: nn.Module, scheme: str) -> None:
+    """Fill the parameters of `model` whose names start with W_ or b_ from torch's global generator."""
+    for name, parameter in model.named_parameters():
+        if name.startswith("b_"):
+            parameter.zero_()
+        elif not name.startswith("W_"):
+            continue
+        elif scheme == "notebook":
+            parameter.normal_(std=0.01)
+        elif name.startswith("W_h"):
+            nn.init.orthogonal_(parameter)
+        else:
+            parameter.normal_(std=parameter.shape[1] ** -0.5)

@@ -1,0 +1,34 @@
+"""The recurrence h_t = tanh(x_t + h_{t-1} W_h^T): one definition, and the table of its executions.
+
+`x_t` is the input term with both biases already added: e_t W_e^T + b_e + b_h. Every execution has the signature
+
+    recurrence(inputs [T, B, H], state [B, H], W_h [H, H]) -> outputs [T, B, H]        (outputs[-1] is the next state)
+
+and is tested against `reference`, values and gradients.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from charrnn.model.fused import fused
+
+__all__ = ["RECURRENCES", "Recurrence", "reference"]
+
+Recurrence = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def reference(inputs: Tensor, state: Tensor, W_h: Tensor) -> Tensor:
+    """Run the recurrence as its equation reads, differentiated by autograd.
+
+    inputs [T, B, H], state [B, H], W_h [H, H] -> outputs [T, B, H]. Equation: Elman, "Finding structure in time", 1990.
+    """
+    outputs = []
+    for x in inputs:
+        state = torch.tanh(x + state @ W_h.T)
+        outputs.append(state)
+    return torch.stack(outputs)
+
+
+RECURRENCES: dict[str, Recurrence] = {"reference": reference, "fused": fused}
