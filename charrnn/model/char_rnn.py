@@ -49,7 +49,7 @@ class CharRNN(nn.Module):
         if state is None:
             state = self.initial_state(tokens.shape[0])
         inputs = F.embedding(tokens.T.long(), self.input_table())
-        finals = []
+        outputs, finals = inputs, []
         for layer in range(self.config.num_layers):
             if layer > 0:
                 inputs = self._input_term(outputs, layer)
