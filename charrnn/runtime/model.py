@@ -1,0 +1,143 @@
+"""A model.onnx, loaded and checked against the contract of export/README.md."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import onnxruntime
+
+from charrnn.errors import ModelFileError
+from charrnn.runtime.metadata import ModelMetadata
+from charrnn.runtime.session import ORT_ERRORS, find_model_file, open_session
+from charrnn.runtime.step import Ids, Logits, State
+from charrnn.text.normaliser import Normaliser
+from charrnn.text.vocabulary import Vocabulary
+
+__all__ = ["OnnxModel"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class OnnxModel:
+    """A trained model in onnxruntime. It holds no text of its own, so threads may share it.
+
+    Dimensions: L layers, H hidden, V vocabulary.
+    """
+
+    path: Path
+    """The file it was loaded from."""
+    vocabulary: Vocabulary
+    """The V characters and their ids."""
+    normaliser: Normaliser
+    """What was done to the corpus; apply it to every prompt."""
+    config: dict[str, Any]
+    """The model's configuration: embedding_size, hidden_size, num_layers, ..."""
+    training: dict[str, Any]
+    """A summary of the training, free in form."""
+    _session: onnxruntime.InferenceSession
+    _state_sizes: dict[str, tuple[int, int]]
+    """Name of each kind of state -> (L, H)."""
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Load an ONNX file, or the model.onnx of a run directory.
+
+        Raises ModelFileError where the file is missing, damaged, not a charrnn model, or of a newer format.
+        """
+        file = find_model_file(Path(path))
+        try:
+            session = open_session(file)
+            metadata = _read_metadata(session)
+            model = cls(
+                path=file,
+                vocabulary=metadata.vocabulary,
+                normaliser=metadata.normaliser,
+                config=metadata.config,
+                training=metadata.training,
+                _session=session,
+                _state_sizes=_read_signature(session),
+            )
+            model._try_one_step()
+        except ModelFileError as error:
+            raise ModelFileError(f"{file}: {error}") from error
+        return model
+
+    def initial_state(self, batch: int) -> State:
+        """The state of `batch` texts before their first character: zeros [L, batch, H], one array for each kind."""
+        return tuple(np.zeros((L, batch, H), np.float32) for L, H in self._state_sizes.values())
+
+    def step(self, token: Ids, state: State) -> tuple[Logits, State]:
+        """Read one character of each text.
+
+        token: int64 [batch], each at least 0 and below V (not checked: onnxruntime reads -1 as the last row).
+        state: from `initial_state` or the step before.
+        Returns logits float32 [batch, V] of the next character, and the new state.
+        """
+        feeds = dict(zip(self._state_sizes, state, strict=True), token=token)
+        logits, *next_state = self._session.run(self._output_names, feeds)
+        return logits, tuple(next_state)
+
+    @cached_property
+    def _output_names(self) -> list[str]:
+        return ["logits", *(f"next_{name}" for name in self._state_sizes)]
+
+    def _try_one_step(self) -> None:
+        """Run the graph once, on a batch of two: its declared shapes are only claims."""
+        state, V = self.initial_state(2), len(self.vocabulary)
+        try:
+            logits, next_state = self.step(np.array([0, V - 1]), state)
+        except ORT_ERRORS as error:
+            raise ModelFileError("its graph cannot be run: export it again") from error
+        if logits.shape != (2, V):
+            raise ModelFileError(
+                f"its graph scores {logits.shape[-1]} characters and its vocabulary has {V}: export it again"
+            )
+        if [part.shape for part in next_state] != [part.shape for part in state]:
+            raise ModelFileError("its state changes shape from one character to the next: export it again")
+        if not np.isfinite(logits).all():
+            raise ModelFileError("its weights are not finite numbers: train it again, with a lower learning rate")
+
+
+def _read_metadata(session: onnxruntime.InferenceSession) -> ModelMetadata:
+    try:
+        properties = session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError as error:
+        raise ModelFileError("its metadata is not UTF-8: export or copy it again") from error
+    return ModelMetadata.from_properties(properties)
+
+
+def _read_signature(session: onnxruntime.InferenceSession) -> dict[str, tuple[int, int]]:
+    """Check the names, types and shapes of inputs and outputs; return (L, H) of each state by name.
+
+    Every input other than `token` is a state, and the output `next_` + its name replaces it.
+    """
+    inputs = {node.name: node for node in session.get_inputs()}
+    outputs = {node.name: node.type for node in session.get_outputs()}
+    token = inputs.pop("token", None)
+    expected = {"logits", *(f"next_{name}" for name in inputs)}
+    if token is None or not inputs or set(outputs) != expected:
+        raise ModelFileError(
+            f"it is no charrnn model (inputs {_names(session.get_inputs())}; outputs {_names(session.get_outputs())}; "
+            "expected token, state; logits, next_state)"
+        )
+    if token.type != "tensor(int64)" or len(token.shape) != 1 or _is_fixed(token.shape[0]):
+        raise ModelFileError(f"its input token is {token.type} {token.shape}; expected tensor(int64) ['batch']")
+    for name, node in inputs.items():
+        fixed = [_is_fixed(size) for size in node.shape]
+        if node.type != "tensor(float)" or fixed != [True, False, True]:
+            raise ModelFileError(
+                f"its input {name} is {node.type} {node.shape}; expected tensor(float) [L, 'batch', H]"
+            )
+    for name, kind in outputs.items():
+        if kind != "tensor(float)":
+            raise ModelFileError(f"its output {name} is {kind}; expected tensor(float)")
+    return {name: (node.shape[0], node.shape[2]) for name, node in inputs.items()}
+
+
+def _is_fixed(size: int | str | None) -> bool:
+    return isinstance(size, int)
+
+
+def _names(nodes: list[onnxruntime.NodeArg]) -> str:
+    return ", ".join(node.name for node in nodes)

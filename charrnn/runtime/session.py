@@ -1,0 +1,80 @@
+"""From a path to an onnxruntime session: every way in which a file can fail to be an ONNX model, as one line."""
+
+import os
+from pathlib import Path
+
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from charrnn.errors import ModelFileError
+
+__all__ = ["ORT_ERRORS", "find_model_file", "open_session"]
+
+# onnxruntime's exceptions share no base but Exception; its bindings add RuntimeError and ValueError, and a corrupt
+# size asks for more memory than there is.
+ORT_ERRORS: tuple[type[Exception], ...] = (
+    ort_errors.EPFail,
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NoModel,
+    ort_errors.NoSuchFile,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+    RuntimeError,
+    ValueError,
+    MemoryError,
+)
+
+_MAX_FILE_BYTES = 2**31 - 1
+"""The most that one protobuf message, and so one ONNX file, can hold."""
+_LOG_NOTHING = 4
+
+
+def find_model_file(path: Path) -> Path:
+    """`path` itself, or `path/model.onnx` where `path` is a directory that has one.
+
+    Raises ModelFileError.
+    """
+    if not path.is_dir():
+        return path
+    inside = path / "model.onnx"
+    if not inside.is_file():
+        raise ModelFileError(
+            f"{path} is a directory without a model.onnx: if it is a run, write one with `charrnn-export {path}`"
+        )
+    return inside
+
+
+def open_session(path: Path) -> onnxruntime.InferenceSession:
+    """A session of one thread on the CPU, silent on stderr.
+
+    Raises ModelFileError, whose message does not name the path.
+    """
+    options = onnxruntime.SessionOptions()
+    # A step is too small to share among threads: a second one only spins.
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _LOG_NOTHING
+    # The contract is one self-contained file. Looking for a second one where none can be keeps a hostile file from
+    # pulling in any other of this machine.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+    try:
+        return onnxruntime.InferenceSession(_read(path), options, providers=["CPUExecutionProvider"])
+    except ORT_ERRORS as error:
+        if "xternal data" in str(error):
+            raise ModelFileError("it keeps weights in a second file: save it with external_data=False") from error
+        raise ModelFileError("it is not an ONNX model, or a damaged one: export or copy it again") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        size_bytes = path.stat().st_size
+        if size_bytes == 0:
+            raise ModelFileError("the file is empty: export or copy it again")
+        if size_bytes > _MAX_FILE_BYTES:
+            raise ModelFileError(f"it has {size_bytes} bytes and an ONNX file at most {_MAX_FILE_BYTES}")
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"it cannot be read ({error.strerror}): name a model.onnx or a run directory") from error
