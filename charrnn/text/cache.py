@@ -1,0 +1,80 @@
+"""The cache directory: where it is, and how things are put into it so that only complete ones are ever found."""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from charrnn.errors import CorpusError
+
+__all__ = ["default_cache_dir", "publish", "sync", "workspace", "writing_to"]
+
+_PREFIX = ".unfinished-"
+_ABANDONED_SECONDS = 24 * 3600.0  # an assumption: no download or preparation goes a day without touching its directory
+
+
+def default_cache_dir() -> Path:
+    """Return $CHARRNN_CACHE, else charrnn under $XDG_CACHE_HOME, else ~/.cache/charrnn."""
+    if own := os.environ.get("CHARRNN_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "charrnn"
+
+
+@contextmanager
+def writing_to(directory: Path) -> Iterator[None]:
+    """Turn an OSError inside (disk full, no permission, not a directory) into a CorpusError with the remedy."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        remedy = "make room or set CHARRNN_CACHE to a directory that can be written"
+        raise CorpusError(f"cannot write to the cache {directory}: {reason}; {remedy}") from error
+
+
+@contextmanager
+def workspace(directory: Path) -> Iterator[Path]:
+    """Make a new directory in `directory` to work in, and remove it afterwards.
+
+    A killed process leaves its own behind; those that are a day old are removed here too.
+    """
+    with writing_to(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        _sweep(directory)
+        path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=directory))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _sweep(directory: Path) -> None:
+    oldest = time.time() - _ABANDONED_SECONDS
+    for path in directory.glob(f"{_PREFIX}*"):
+        with suppress(FileNotFoundError):  # its owner, or another sweeper, may be removing it
+            if path.lstat().st_mtime < oldest:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def sync(path: Path) -> None:
+    """Flush a file's content, or a directory's entries, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def publish(source: Path, target: Path) -> None:
+    """Give the finished file or directory `source` its final name, durably.
+
+    If `target` is a directory that another process published first, that one stays.
+    """
+    try:
+        source.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+    sync(target.parent)

@@ -1,0 +1,213 @@
+"""The corpus: the user's words, resolved to parts that can be read several times."""
+
+import difflib
+import glob
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from charrnn.errors import ConfigError, CorpusError
+from charrnn.text.builtin import DOWNLOADS, LOCAL
+from charrnn.text.decoding import ErrorPolicy, decode_blocks
+from charrnn.text.download import Download, fetch
+from charrnn.text.files import Part, file_part, files_below, looks_binary, spooled_part
+
+__all__ = ["Corpus", "open_corpus"]
+
+_MOST_NAMED = 3  # words that a description spells out
+
+
+@dataclass(kw_only=True)
+class Corpus:
+    """A text in parts, one after another with nothing between. Close it (`with`) to remove what was spooled."""
+
+    parts: tuple[Part, ...]
+    description: str
+    """One line: what the user named, and how many files that is."""
+    skipped_files: int = 0
+    """Binary files that were passed over in directories."""
+    resources: ExitStack = field(default_factory=ExitStack, repr=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.resources.close()
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Bytes of all parts; None if one does not know."""
+        sizes = [part.size_bytes for part in self.parts]
+        return None if None in sizes else sum(size for size in sizes if size is not None)
+
+    def text(self, *, encoding: str, errors: ErrorPolicy, watch: Callable[[bytes], None]) -> Iterator[str]:
+        """Yield the text in chunks, and show every block of bytes to `watch` before it is decoded.
+
+        Raises CorpusError for bytes that are not `encoding`, unless `errors` passes over them.
+        """
+        for part in self.parts:
+            watched = _watched(part.blocks(), watch)
+            yield from decode_blocks(watched, name=part.name, encoding=part.encoding or encoding, errors=errors)
+
+
+def _watched(blocks: Iterator[bytes], watch: Callable[[bytes], None]) -> Iterator[bytes]:
+    for block in blocks:
+        watch(block)
+        yield block
+
+
+def open_corpus(
+    corpus: tuple[str, ...],
+    *,
+    sha256: str = "",
+    column: str = "text",
+    hub_split: str = "train",
+    cache_dir: Path,
+    progress: bool,
+    downloads: Mapping[str, Download] = DOWNLOADS,
+) -> Corpus:
+    """Resolve the user's words, each of which is one of
+
+    - the name of a built-in corpus (a file of that name is reached as ./NAME),
+    - `-`, standard input,
+    - an http(s) address, whose SHA-256 is `sha256`,
+    - `hub:NAME` or `hub:NAME:CONFIGURATION`, a data set of the Hub or in a local directory (`column`, `hub_split`),
+    - a file, a directory (every text file below it), or a glob pattern.
+
+    Raises CorpusError if a word leads to no text, ConfigError if `sha256` does not fit the words.
+    """
+    _check_sha256(corpus, sha256)
+    with ExitStack() as resources:
+        opener = _Opener(
+            sha256=sha256.lower(),
+            column=column,
+            hub_split=hub_split,
+            cache_dir=cache_dir,
+            progress=progress,
+            downloads=downloads,
+            resources=resources,
+        )
+        parts = tuple(part for word in corpus for part in opener.parts(word))
+        return Corpus(
+            parts=parts,
+            description=_describe(corpus, len(parts), opener.skipped_files),
+            skipped_files=opener.skipped_files,
+            resources=resources.pop_all(),
+        )
+
+
+def _is_address(word: str) -> bool:
+    return word.startswith(("http://", "https://"))
+
+
+def _check_sha256(corpus: tuple[str, ...], sha256: str) -> None:
+    if not corpus:
+        raise ConfigError("no corpus is named; name a file, a directory, or a built-in such as alphabet")
+    addresses = [word for word in corpus if _is_address(word)]
+    if sha256 and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+        raise ConfigError(f"--text.sha256 {sha256!r} is no SHA-256: that is 64 hexadecimal digits")
+    if sha256 and len(addresses) != 1:
+        raise ConfigError(f"--text.sha256 is for a corpus with one address, and this one has {len(addresses)}")
+    if addresses and not sha256:
+        raise ConfigError(
+            f"{addresses[0]}: an address needs its checksum: give --text.sha256 HEX "
+            f"(curl -sL {addresses[0]} | sha256sum prints it)"
+        )
+
+
+def _describe(words: tuple[str, ...], num_parts: int, skipped_files: int) -> str:
+    named = ", ".join("standard input" if word == "-" else word for word in words[:_MOST_NAMED])
+    if len(words) > _MOST_NAMED:
+        named += f" and {len(words) - _MOST_NAMED} more"
+    notes = [f"{num_parts} files"] if num_parts != len(words) else []
+    if skipped_files:
+        notes.append(f"{skipped_files} binary {'file' if skipped_files == 1 else 'files'} skipped")
+    return f"{named} ({', '.join(notes)})" if notes else named
+
+
+@dataclass(kw_only=True)
+class _Opener:
+    """Turns one word after another into parts."""
+
+    sha256: str
+    column: str
+    hub_split: str
+    cache_dir: Path
+    progress: bool
+    downloads: Mapping[str, Download]
+    resources: ExitStack
+    skipped_files: int = 0
+
+    def parts(self, word: str) -> list[Part]:
+        if word in LOCAL:
+            return LOCAL[word]()
+        if word in self.downloads:
+            return [self._downloaded(self.downloads[word], name=word, encoding="utf-8")]
+        if word == "-":
+            return [self._standard_input()]
+        if _is_address(word):
+            return [self._downloaded(Download(address=word, sha256=self.sha256), name=word)]
+        if word.startswith("hub:"):
+            return [self._hub(word)]
+        return self._path(word)
+
+    def _downloaded(self, download: Download, *, name: str, encoding: str | None = None) -> Part:
+        path = fetch(download, cache_dir=self.cache_dir, progress=self.progress)
+        return file_part(path, name=name, encoding=encoding)
+
+    def _standard_input(self) -> Part:
+        if sys.stdin is None or sys.stdin.closed:
+            raise CorpusError("standard input is closed; pipe a text into it, or name a file")
+        name = "standard input"
+        return spooled_part(sys.stdin.buffer, name=name, directory=self.cache_dir, until=self.resources)
+
+    def _hub(self, word: str) -> Part:
+        from charrnn.text.hub import hub_part  # brings in datasets, which takes a second
+
+        return hub_part(word, column=self.column, split=self.hub_split, cache_dir=self.cache_dir)
+
+    def _path(self, word: str) -> list[Part]:
+        path = Path(word)
+        if path.is_dir():
+            return self._directory(path)
+        if path.is_file():
+            return [file_part(path)]
+        if path.exists():  # a pipe, such as the shell's <(command)
+            return [self._pipe(path)]
+        found = glob.glob(word, recursive=True)  # noqa: PTH207 (Path.glob takes no absolute patterns)
+        matches = sorted(match for match in found if Path(match).exists())
+        if not matches:
+            raise CorpusError(_missing(word, [*LOCAL, *self.downloads]))
+        return [part for match in matches for part in self._path(match)]
+
+    def _directory(self, path: Path) -> list[Part]:
+        files = files_below(path)
+        texts = [file for file in files if not looks_binary(file)]
+        skipped = len(files) - len(texts)
+        if not texts:
+            raise CorpusError(f"{path}: no text in this directory ({len(files)} files, {skipped} of them binary)")
+        self.skipped_files += skipped
+        return [file_part(file) for file in texts]
+
+    def _pipe(self, path: Path) -> Part:
+        try:
+            source = path.open("rb")
+        except OSError as error:
+            raise CorpusError(f"{path}: cannot be read: {error.strerror}") from error
+        with source:
+            return spooled_part(source, name=str(path), directory=self.cache_dir, until=self.resources)
+
+
+def _missing(word: str, builtins: list[str]) -> str:
+    """Say that nothing is called `word`, and what is called nearly so."""
+    if glob.has_magic(word):
+        return f"no file matches {word}"
+    parent = Path(word).parent
+    neighbours = [str(parent / entry.name) for entry in parent.iterdir()] if parent.is_dir() else []
+    nearest = difflib.get_close_matches(word, [*builtins, *neighbours], n=1)
+    hint = f"did you mean {nearest[0]}?" if nearest else f"built-in corpora: {', '.join(builtins)}"
+    return f"{word}: no such file or directory; {hint}"
