@@ -1,0 +1,1 @@
+"""The training loop and all around it: schedule, evaluation, checkpoints, trackers, plots."""

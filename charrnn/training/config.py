@@ -1,0 +1,161 @@
+"""Everything a run can be told, as frozen dataclasses; the command line is made from them, docstrings included.
+
+Conventions: 0, or an empty value, switches a thing off or leaves the choice to charrnn, as each field says.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from charrnn.errors import ConfigError
+from charrnn.model import Architecture
+
+__all__ = ["BatchConfig", "LogConfig", "OptimiserConfig", "TextConfig", "TrainConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextConfig:
+    """What is read, how it is normalised, and how it is divided."""
+
+    corpus: tuple[str, ...] = ()
+    """Files, directories, globs, `-` (standard input), http(s) addresses, hub:NAME data sets, or built-in texts."""
+    sha256: str = ""
+    """Checksum that an http(s) corpus must have; needed for those only."""
+    column: str = "text"
+    """Column of a hub: data set that holds the text."""
+    hub_split: str = "train"
+    """Split of a hub: data set that is read."""
+    encoding: str = "utf-8"
+    """Encoding of the files (a Python codec)."""
+    encoding_errors: Literal["strict", "replace", "ignore"] = "strict"
+    """What to do with bytes that the encoding does not allow; `strict` names the file and the byte."""
+    normaliser: tuple[str, ...] = ()
+    """Steps applied to corpus and prompts alike: notebook, notebook-spaced, lowercase, lf, nfc, nfd, nfkc, nfkd, or a
+    JSON step. Empty: the text as it is."""
+    validation_fraction: float = 0.05
+    """Share of the text, after the training split, that chooses the best checkpoint; 0: none, the last is best."""
+    test_fraction: float = 0.05
+    """Share of the text, at its end, that is scored once when training is over; 0: none."""
+
+    def __post_init__(self) -> None:
+        for name in ("validation_fraction", "test_fraction"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"text.{name} is {getattr(self, name)}: it must be at least 0 and below 1")
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise ConfigError("text.validation_fraction and text.test_fraction leave nothing to train on: lower them")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchConfig:
+    """How the training split becomes batches."""
+
+    mode: Literal["stream", "windows"] = "stream"
+    """stream: contiguous text, state carried from batch to batch. windows: shuffled windows, state zero."""
+    size: int = 64
+    """B: rows of the global batch, whatever the number of processes."""
+    length: int = 100
+    """T: characters of a row that one step reads, and the reach of backpropagation through time."""
+    stride: int = 10
+    """Characters between the starts of neighbouring windows (windows mode only)."""
+    accumulation: int = 1
+    """Parts that a batch is computed in, one after another: the same gradient in less memory."""
+
+    def __post_init__(self) -> None:
+        _at_least(1, "batch", self, "size", "length", "stride", "accumulation")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimiserConfig:
+    """AdamW, its learning rate over time, and gradient clipping."""
+
+    learning_rate: float = 4e-3
+    """Highest learning rate."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """After the warm-up: a half cosine down to `final_learning_rate`, or constant."""
+    warmup_steps: int = 100
+    """Steps over which the learning rate rises from 0; 0: none."""
+    final_learning_rate: float = 0.02
+    """Learning rate at the end of the cosine, as a share of the highest."""
+    weight_decay: float = 0.01
+    """Decoupled weight decay of matrices (biases have none); 0: none, which makes AdamW plain Adam."""
+    beta1: float = 0.9
+    """Decay of the running mean of the gradient."""
+    beta2: float = 0.99
+    """Decay of the running mean of its square."""
+    clip_norm: float = 1.0
+    """Largest norm of the whole gradient; 0: no clipping."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.learning_rate < float("inf"):
+            raise ConfigError(f"optimiser.learning_rate is {self.learning_rate}: it must be a positive number")
+        if not 0 <= self.final_learning_rate <= 1:
+            raise ConfigError(f"optimiser.final_learning_rate is {self.final_learning_rate}: it must be from 0 to 1")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"optimiser.{name} is {getattr(self, name)}: it must be at least 0 and below 1")
+        _at_least(0, "optimiser", self, "warmup_steps", "weight_decay", "clip_norm")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogConfig:
+    """What is recorded while training, and where. metrics.jsonl is always written."""
+
+    wandb: Literal["auto", "offline", "online", "disabled"] = "auto"
+    """auto: online where you have logged in to W&B, otherwise offline (files in the run directory)."""
+    project: str = "charrnn"
+    """W&B project."""
+    every: int = 20
+    """Steps between two records of the training loss."""
+    sample_prompt: str = ""
+    """What the sample at each evaluation continues."""
+    sample_length: int = 200
+    """Characters of that sample; 0: no sample."""
+    sample_temperature: float = 0.8
+    """Its temperature; 0: always the likeliest character."""
+
+    def __post_init__(self) -> None:
+        _at_least(1, "log", self, "every")
+        _at_least(0, "log", self, "sample_length", "sample_temperature")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One training run."""
+
+    preset: str
+    """Name of the preset that this config started from."""
+    run_dir: str = ""
+    """Directory of the run; empty: runs/PRESET-TIME."""
+    resume: bool = False
+    """Continue the run in --run-dir from its latest checkpoint."""
+    epochs: int = 10
+    """Passes over the training batches."""
+    max_steps: int = 0
+    """Optimiser steps after which training ends, epochs or not; 0: no such limit."""
+    evaluate_every: int = 500
+    """Steps between evaluations, each with a sample and a checkpoint; 0: at the end of each epoch."""
+    keep_checkpoints: int = 2
+    """Newest checkpoints that are kept, beside the best."""
+    seed: int = 0
+    """Seed of the initial weights, of the windows' order and of dropout."""
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    """Precision of the products while training; scores are always computed in float32."""
+    compile: bool = False
+    """Run the model through torch.compile (needs a C++ compiler on CPU)."""
+    threads: int = 0
+    """CPU threads of each process; 0: OMP_NUM_THREADS where it is above 1, otherwise cores / processes here."""
+    text: TextConfig = field(default_factory=TextConfig)
+    batch: BatchConfig = field(default_factory=BatchConfig)
+    model: Architecture = field(default_factory=Architecture)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+
+    def __post_init__(self) -> None:
+        _at_least(1, "", self, "epochs", "keep_checkpoints")
+        _at_least(0, "", self, "max_steps", "evaluate_every", "seed", "threads")
+
+
+def _at_least(least: int, group: str, config: object, *names: str) -> None:
+    for name in names:
+        if not getattr(config, name) >= least:
+            flag = f"{group}.{name}" if group else name
+            raise ConfigError(f"{flag} is {getattr(config, name)}: it must be at least {least}")

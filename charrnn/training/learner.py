@@ -1,0 +1,168 @@
+"""The model in training and what moves it: one optimiser step at a time, and the state that a checkpoint keeps."""
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+from torch import Tensor
+
+from charrnn.errors import ConfigError
+from charrnn.model import CharRNN
+from charrnn.text.batches import Batches
+from charrnn.training.checkpoint import Checkpoint, Progress, load_optimiser_tensors, optimiser_tensors
+from charrnn.training.config import TrainConfig
+from charrnn.training.schedule import learning_rate
+
+__all__ = ["Learner"]
+
+
+class Learner:
+    """A CharRNN, its optimiser and the state carried along the text, over all processes.
+
+    `step` counts finished optimiser steps. Everything that happens in step s follows from the parameters, the
+    optimiser, the carried state and (seed, s): that is what makes a resumed run the undisturbed one.
+    """
+
+    def __init__(self, model: CharRNN, batches: Batches, config: TrainConfig, accelerator: Accelerator) -> None:
+        self.config = config
+        self.accelerator = accelerator
+        self.batches = batches
+        self.step = 0
+        self.total_steps = config.epochs * batches.steps_per_epoch
+        if config.max_steps:
+            self.total_steps = min(self.total_steps, config.max_steps)
+        self.rows = _rows_of_process(config, accelerator)
+        optimiser = torch.optim.AdamW(
+            _parameter_groups(model, config.optimiser.weight_decay),
+            betas=(config.optimiser.beta1, config.optimiser.beta2),
+            fused=True,
+        )
+        self.parallel, self.optimiser = accelerator.prepare(model, optimiser)
+        self.model: CharRNN = accelerator.unwrap_model(self.parallel)
+        self._names = {parameter: name for name, parameter in self.model.named_parameters()}
+        self._forward = torch.compile(self.parallel) if config.compile else self.parallel
+        self.state: Tensor | None = None
+        self.last_learning_rate = 0.0
+
+    @property
+    def num_parameters(self) -> int:
+        """Numbers that are trained."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    @property
+    def characters_per_step(self) -> int:
+        """Characters that one step trains on, over all processes."""
+        return self.config.batch.size * self.config.batch.length
+
+    def _learning_rate(self) -> float:
+        settings = self.config.optimiser
+        return learning_rate(
+            self.step,
+            total_steps=self.total_steps,
+            highest=settings.learning_rate,
+            warmup_steps=settings.warmup_steps,
+            schedule=settings.schedule,
+            final_share=settings.final_learning_rate,
+        )
+
+    def train_step(self) -> tuple[Tensor, Tensor]:
+        """One optimiser step.
+
+        Returns the sums over this process's rows, float64 [3]: loss in nats, characters whose likeliest guess was
+        right, characters; and the norm of the global gradient before clipping, a scalar.
+        The batch is computed in `accumulation` parts of equal size, so the mean of their gradients is the batch's.
+        """
+        epoch, index = divmod(self.step, self.batches.steps_per_epoch)
+        if index == 0:
+            self.state = None  # a new pass over the text begins
+        if self.config.model.dropout:
+            torch.manual_seed(_seed(self.config.seed, self.step, self.accelerator.process_index))
+        windows = torch.from_numpy(self.batches.batch(epoch, index, self.rows)).to(self.accelerator.device)
+        sums, states = torch.zeros(3, dtype=torch.float64, device=windows.device), []
+        for part, state, last in self._parts(windows.long()):
+            with nullcontext() if last else self.accelerator.no_sync(self.parallel):
+                logits, next_state = self._forward(part[:, :-1], state)
+                logits, targets = logits.flatten(0, 1).float(), part[:, 1:].flatten()
+                loss = F.cross_entropy(logits, targets)
+                self.accelerator.backward(loss / self.config.batch.accumulation)
+            hits = (logits.detach().argmax(-1) == targets).sum()
+            sums += torch.stack([loss.detach() * len(targets), hits, torch.full_like(hits, len(targets))]).double()
+            states.append(next_state.detach())
+        norm = self._update()
+        self.state = torch.cat(states, 1).float() if self.batches.carries_state else None
+        self.step += 1
+        return sums, norm
+
+    def _parts(self, windows: Tensor) -> Iterator[tuple[Tensor, Tensor | None, bool]]:
+        parts = self.config.batch.accumulation
+        states = [None] * parts if self.state is None else self.state.chunk(parts, dim=1)
+        for index, (part, state) in enumerate(zip(windows.chunk(parts), states, strict=True)):
+            yield part, state, index == parts - 1
+
+    def _update(self) -> Tensor:
+        settings = self.config.optimiser
+        self.last_learning_rate = self._learning_rate()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.last_learning_rate
+        norm: Tensor = self.accelerator.clip_grad_norm_(self.model.parameters(), settings.clip_norm or float("inf"))
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        return norm
+
+    def checkpoint(self, validation_loss_nats: float | None) -> Checkpoint:
+        """All that `restore` needs. A collective call: the carried state is gathered from every process."""
+        state = {}
+        if self.state is not None:  # rows of the global batch in order, since process r holds the r-th block
+            state["state"] = self.accelerator.gather(self.state.transpose(0, 1).contiguous()).transpose(0, 1)
+        scaler = self.accelerator.scaler
+        return Checkpoint(
+            model=self.model.state_dict(),
+            optimiser=optimiser_tensors(self.optimiser.optimizer, self._names),
+            state=state,
+            progress=Progress(
+                step=self.step,
+                characters_seen=self.step * self.characters_per_step,
+                validation_loss_nats=validation_loss_nats,
+                gradient_scale=None if scaler is None else scaler.get_scale(),
+            ),
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Continue from `checkpoint`, whatever the number of processes that wrote it."""
+        self.model.load_state_dict(checkpoint.model)
+        load_optimiser_tensors(self.optimiser.optimizer, self._names, checkpoint.optimiser)
+        state = checkpoint.state.get("state")
+        self.state = None if state is None else state[:, self.rows].to(self.accelerator.device)
+        self.step = checkpoint.progress.step
+        if self.accelerator.scaler is not None and checkpoint.progress.gradient_scale is not None:
+            self.accelerator.scaler.update(checkpoint.progress.gradient_scale)
+
+
+def _rows_of_process(config: TrainConfig, accelerator: Accelerator) -> slice:
+    """Process r of N has the r-th of N equal blocks of the global batch's rows."""
+    processes, parts = accelerator.num_processes, config.batch.accumulation
+    if config.batch.size % (processes * parts):
+        raise ConfigError(
+            f"batch.size is {config.batch.size}: it must be a multiple of processes x accumulation, "
+            f"{processes} x {parts} = {processes * parts}"
+        )
+    rows = config.batch.size // processes
+    return slice(accelerator.process_index * rows, (accelerator.process_index + 1) * rows)
+
+
+def _parameter_groups(model: CharRNN, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices are decayed, biases are not."""
+    parameters = list(model.parameters())
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
+    ]
+
+
+def _seed(*numbers: int) -> int:
+    """One 64-bit seed from several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])

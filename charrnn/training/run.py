@@ -1,0 +1,315 @@
+"""One training run, from the text to model.onnx."""
+
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from charrnn.errors import ConfigError, CorpusError, TrainingError
+from charrnn.export import export_onnx
+from charrnn.model import CharRNN, ModelConfig
+from charrnn.text.batches import Batches, Split, StreamBatches, WindowBatches, splits
+from charrnn.text.normaliser import Normaliser
+from charrnn.text.prepare import PreparedText, prepare
+from charrnn.training import checkpoint as checkpoints
+from charrnn.training import summary
+from charrnn.training.config import TrainConfig
+from charrnn.training.devices import describe, main_decides, start
+from charrnn.training.evaluation import Scores, evaluate
+from charrnn.training.learner import Learner
+from charrnn.training.recorder import Recorder, say
+from charrnn.training.run_directory import RunDirectory
+from charrnn.training.sample import write_sample
+from charrnn.training.stopping import StopSignal
+from charrnn.training.tracking import WandB, wandb_mode
+
+__all__ = ["train"]
+
+STOP_CHECK_STEPS = 10
+"""Steps between two moments at which several processes agree on whether one of them was told to stop."""
+
+
+def train(config: TrainConfig) -> int:
+    """Run `config` to its end and return the exit status: 0, or 128 + the signal that stopped it.
+
+    Every process of the launch calls this. Raises CharRNNError for what the user can mend, on every process.
+    """
+    accelerator = start(mixed_precision=config.mixed_precision, threads=config.threads)
+    try:
+        return _Run(config, accelerator).run()
+    finally:
+        accelerator.end_training()
+
+
+@dataclass(frozen=True)
+class _Text:
+    prepared: PreparedText
+    train: Split
+    validation: Split
+    test: Split
+
+    @property
+    def splits(self) -> tuple[Split, Split, Split]:
+        return self.train, self.validation, self.test
+
+
+class _Run:
+    """The pieces of a run, put together; `run` is the story."""
+
+    def __init__(self, config: TrainConfig, accelerator: Accelerator) -> None:
+        self.config = config
+        self.accelerator = accelerator
+        wandb_mode(config.log.wandb)  # an impossible choice is said before the work, not after
+        self.directory = RunDirectory(Path(main_decides(accelerator, lambda: _claim(config))))
+        self.text = _prepare_text(config, accelerator)
+        batches = _make_batches(config, self.text)
+        torch.manual_seed(config.seed)
+        model = CharRNN(ModelConfig(vocabulary_size=len(self.text.prepared.vocabulary), **asdict(config.model)))
+        self.learner = Learner(model, batches, config, accelerator)
+        self.prompt = self.text.prepared.normaliser(config.log.sample_prompt)
+        self.text.prepared.vocabulary.encode(self.prompt)  # raises now rather than at the first evaluation
+        self.recorder: Recorder | None = None
+
+    def run(self) -> int:
+        """Train to the end or to a signal; then score, export and say what there is."""
+        self._resume_or_begin()
+        with StopSignal(self.accelerator) as stop:
+            signal = self._fit(stop)
+        if signal:
+            self._save(validation_loss_nats=None)
+            if self.recorder:
+                self.recorder.close({}, None)
+                say(f"stopped by signal {signal} at step {self.learner.step}; continue with --resume")
+            return 128 + signal
+        self._finish()
+        return 0
+
+    def _resume_or_begin(self) -> None:
+        prepared = self.text.prepared
+        description = {
+            "sha256": prepared.sha256,
+            "characters": len(prepared.stream),
+            "vocabulary_size": len(prepared.vocabulary),
+            "description": prepared.description,
+        }
+        if self.config.resume:
+            self._resume(prepared)
+        elif self.accelerator.is_main_process:
+            self.directory.write_description(self.config, description, prepared.vocabulary, prepared.normaliser)
+        if self.accelerator.is_main_process:
+            hardware = describe(self.accelerator)
+            print(summary.opening(prepared, self.text.splits, self.learner, hardware, self.directory), flush=True)
+            wandb = WandB(
+                asked=self.config.log.wandb,
+                project=self.config.log.project,
+                run_dir=self.directory.path,
+                config=asdict(self.config)
+                | {"text": asdict(self.config.text) | description, "parameters": self.learner.num_parameters},
+            )
+            self.recorder = Recorder(
+                self.directory, wandb, first_step=self.learner.step, total_steps=self.learner.total_steps
+            )
+
+    def _resume(self, prepared: PreparedText) -> None:
+        before = self.directory.read_description()["text"]["sha256"]
+        if before != prepared.sha256:
+            raise CorpusError(
+                f"{prepared.description}: is not the text that {self.directory.path} was trained on: give that text, "
+                "or start another run"
+            )
+        newest = checkpoints.latest(self.directory.checkpoints)
+        if newest is not None:
+            self.learner.restore(checkpoints.read_checkpoint(newest))
+        if self.accelerator.is_main_process:
+            print(f"resuming {self.directory.path} at step {self.learner.step}")
+
+    def _fit(self, stop: StopSignal) -> int:
+        """Train until `total_steps`; returns the signal that ended it before, or 0."""
+        learner, config = self.learner, self.config
+        every = config.evaluate_every or learner.batches.steps_per_epoch
+        sums = torch.zeros(3, dtype=torch.float64, device=self.accelerator.device)
+        since, seconds = learner.step, time.perf_counter()
+        learner.model.train()
+        while learner.step < learner.total_steps:
+            step_sums, norm = learner.train_step()
+            sums += step_sums
+            if self.recorder:
+                self.recorder.advance()
+            last = learner.step == learner.total_steps
+            evaluating = last or learner.step % every == 0
+            if evaluating or learner.step % config.log.every == 0:
+                speed = (learner.step - since) * learner.characters_per_step / (time.perf_counter() - seconds)
+                self._record_training(sums, norm, speed)
+                sums.zero_()
+                if evaluating:
+                    self._evaluate()
+                since, seconds = learner.step, time.perf_counter()
+            if self.accelerator.num_processes == 1 or learner.step % STOP_CHECK_STEPS == 0:
+                signal = stop.agreed()
+                if signal and not last:
+                    return signal
+        return 0
+
+    def _record_training(self, sums: Tensor, norm: Tensor, characters_per_second: float) -> None:
+        loss, hits, count = self.accelerator.reduce(sums, reduction="sum").tolist()
+        self._stop_if_diverged(loss / count)
+        if self.recorder:
+            training = {
+                "train_loss_nats": loss / count,
+                "train_accuracy": hits / count,
+                "learning_rate": self.learner.last_learning_rate,
+                "gradient_norm": float(norm),
+                "characters_per_second": characters_per_second,
+            }
+            self.recorder.record(self._position() | training)
+
+    def _evaluate(self) -> None:
+        """Score the validation split, write a sample, save a checkpoint."""
+        scores = self._score(self.text.validation)
+        if scores is not None:
+            self._stop_if_diverged(scores.loss_nats)
+        self._save(None if scores is None else scores.loss_nats)
+        if self.recorder:
+            record = self._position() | _named("validation", scores)
+            sample = self._sample()
+            self.recorder.record(record | ({"sample": sample} if sample else {}))
+            self.recorder.refresh_views()
+            say(summary.evaluation(self.learner, scores, sample))
+
+    def _score(self, split: Split) -> Scores | None:
+        if len(split) == 0:
+            return None
+        if self.recorder:
+            self.recorder.stage(f"scoring {split.name}")
+        scores = evaluate(self.learner.model, self.text.prepared.stream, split, self.accelerator)
+        if self.recorder:
+            self.recorder.stage("")
+        return scores
+
+    def _save(self, validation_loss_nats: float | None) -> None:
+        state = self.learner.checkpoint(validation_loss_nats)
+        if self.accelerator.is_main_process:
+            checkpoints.write_checkpoint(self.directory.checkpoints, state)
+            checkpoints.prune(self.directory.checkpoints, self.config.keep_checkpoints)
+
+    def _sample(self) -> str:
+        log = self.config.log
+        if not log.sample_length:
+            return ""
+        return write_sample(
+            self.learner.model,
+            self.text.prepared.vocabulary,
+            self.prompt,
+            length=log.sample_length,
+            temperature=log.sample_temperature,
+            seed=self.config.seed,
+        )
+
+    def _stop_if_diverged(self, loss: float) -> None:
+        """Raise TrainingError, on all processes alike, before a spoilt model can be saved."""
+        if math.isfinite(loss):
+            return
+        good = checkpoints.latest(self.directory.checkpoints)
+        kept = f"the last good checkpoint is {good}" if good else "there is no checkpoint yet"
+        raise TrainingError(
+            f"the loss is {loss} at step {self.learner.step}, so training stopped; {kept}: start another run with a "
+            f"lower --optimiser.learning-rate (it was {self.config.optimiser.learning_rate}) or --optimiser.clip-norm"
+        )
+
+    def _finish(self) -> None:
+        """Score the test split with the best checkpoint's weights, export them, and say where everything is."""
+        best = checkpoints.best(self.directory.checkpoints)
+        assert best is not None, "the last step saves a checkpoint"
+        checkpoint = checkpoints.read_checkpoint(best)
+        self.learner.model.load_state_dict(checkpoint.model)
+        test = self._score(self.text.test)
+        if self.recorder is None:
+            return
+        results = {
+            "corpus": self.text.prepared.description,
+            "steps": checkpoint.progress.step,
+            "characters_seen": checkpoint.progress.characters_seen,
+            "validation_loss_nats": checkpoint.progress.validation_loss_nats,
+            "test_loss_nats": None if test is None else test.loss_nats,
+        }
+        self.recorder.record(self._position() | _named("test", test))
+        export_onnx(
+            self.learner.model,
+            self.directory.model,
+            vocabulary=self.text.prepared.vocabulary,
+            normaliser=self.text.prepared.normaliser,
+            training=results,
+        )
+        self.recorder.refresh_views()
+        self.recorder.close(results, self.directory.model)
+        print(summary.closing(self.directory, checkpoint.progress.step, test, self._example_prompt()), flush=True)
+
+    def _example_prompt(self) -> str:
+        """A prompt that this model can read: the user's, or how the text begins."""
+        prepared = self.text.prepared
+        beginning = prepared.vocabulary.decode(prepared.stream.read(0, min(12, len(prepared.stream))))
+        return self.prompt or beginning.splitlines()[0]
+
+    def _position(self) -> dict[str, float]:
+        step = self.learner.step
+        return {"step": step, "characters_seen": step * self.learner.characters_per_step}
+
+
+def _claim(config: TrainConfig) -> str:
+    """Make or check the run directory; returns its path."""
+    if config.resume and not config.run_dir:
+        raise ConfigError("--resume needs --run-dir: name the directory of the run that is to go on")
+    path = Path(config.run_dir or f"runs/{config.preset}-{time.strftime('%Y%m%d-%H%M%S')}")
+    RunDirectory(path).claim(config)
+    return str(path)
+
+
+def _prepare_text(config: TrainConfig, accelerator: Accelerator) -> _Text:
+    """Prepare the corpus on the main process; the others open what it made, or make their own on another machine."""
+    text = config.text
+
+    def prepared() -> PreparedText:
+        return prepare(
+            text.corpus,
+            sha256=text.sha256,
+            column=text.column,
+            hub_split=text.hub_split,
+            encoding=text.encoding,
+            encoding_errors=text.encoding_errors,
+            normaliser=Normaliser.named(*text.normaliser),
+            progress=accelerator.is_main_process,
+        )
+
+    mine: list[PreparedText] = []
+
+    def on_main() -> dict[str, str]:
+        mine.append(prepared())
+        return {"path": str(mine[0].path), "description": mine[0].description}
+
+    made = main_decides(accelerator, on_main)
+    if not mine:
+        path = Path(made["path"])
+        mine.append(PreparedText.open(path, description=made["description"]) if path.exists() else prepared())
+    train, validation, test = splits(
+        len(mine[0].stream), validation_fraction=text.validation_fraction, test_fraction=text.test_fraction
+    )
+    return _Text(mine[0], train, validation, test)
+
+
+def _make_batches(config: TrainConfig, text: _Text) -> Batches:
+    batch, stream = config.batch, text.prepared.stream
+    if batch.mode == "stream":
+        return StreamBatches(stream, text.train, batch_size=batch.size, length=batch.length)
+    return WindowBatches(
+        stream, text.train, batch_size=batch.size, length=batch.length, stride=batch.stride, seed=config.seed
+    )
+
+
+def _named(split: str, scores: Scores | None) -> dict[str, float]:
+    if scores is None:
+        return {}
+    return {f"{split}_loss_nats": scores.loss_nats, f"{split}_accuracy": scores.accuracy}

@@ -1,0 +1,75 @@
+"""What a run says on stdout: what is about to happen, what each evaluation found, where everything is."""
+
+import shlex
+
+from charrnn.text.batches import Split
+from charrnn.text.prepare import PreparedText
+from charrnn.training.evaluation import Scores
+from charrnn.training.learner import Learner
+from charrnn.training.run_directory import RunDirectory
+
+__all__ = ["closing", "evaluation", "opening"]
+
+_DROPPED_SHOWN = 8
+
+
+def opening(
+    prepared: PreparedText, splits: tuple[Split, ...], learner: Learner, hardware: str, directory: RunDirectory
+) -> str:
+    """The text, the model, the work and the hardware, before training starts."""
+    sizes = ", ".join(f"{split.name} {len(split):,}" for split in splits)
+    how = "prepared" if prepared.fresh else "found prepared"
+    model, batch = learner.config.model, learner.config.batch
+    lines = [
+        f"text      {prepared.description}: {len(prepared.stream):,} characters, {len(prepared.vocabulary)} distinct"
+        f" ({sizes}); {how} in {prepared.seconds:.1f} s",
+        *_dropped(prepared.dropped),
+        f"model     {learner.num_parameters:,} parameters, {model.num_layers} x {model.hidden_size} tanh",
+        f"training  {learner.total_steps:,} steps of {batch.size} x {batch.length} characters ({batch.mode}),"
+        f" {learner.total_steps / learner.batches.steps_per_epoch:.3g} epochs",
+        f"hardware  {hardware}",
+        f"run       {directory.path}",
+    ]
+    return "\n".join(lines)
+
+
+def evaluation(learner: Learner, scores: Scores | None, sample: str) -> str:
+    """One line at each evaluation, and the sample under it."""
+    epoch = learner.step / learner.batches.steps_per_epoch
+    line = f"step {learner.step:,}/{learner.total_steps:,} (epoch {epoch:.2f})"
+    if scores is not None:
+        line += f"  validation {_scores(scores)}"
+    return line + (f"\n    {sample!r}" if sample else "")
+
+
+def closing(directory: RunDirectory, best_step: int, test: Scores | None, prompt: str) -> str:
+    """The result, the paths, and the two commands a user wants next."""
+    lines = [f"done      the best checkpoint is that of step {best_step:,}"]
+    if test is not None:
+        lines.append(f"test      {_scores(test)}, {test.characters:,} characters")
+    lines += [
+        f"model     {directory.model} ({directory.model.stat().st_size / 1e6:.1f} MB)",
+        f"curve     {directory.plot}",
+        f"samples   {directory.samples}",
+        "next:",
+        f"  charrnn-sample {directory.path} --length 500",
+        f"  charrnn-sample {directory.path} --prompt {shlex.quote(prompt)} --temperature 0.5",
+    ]
+    return "\n".join(lines)
+
+
+def _scores(scores: Scores) -> str:
+    return f"{_loss(scores.loss_nats)} nats, {_loss(scores.bpc)} bpc, accuracy {scores.accuracy:.2%}"
+
+
+def _loss(value: float) -> str:
+    return f"{value:.4f}" if value >= 0.01 else f"{value:.1e}"
+
+
+def _dropped(dropped: dict[str, int]) -> list[str]:
+    if not dropped:
+        return []
+    most = ", ".join(f"{character!r} {count:,}" for character, count in list(dropped.items())[:_DROPPED_SHOWN])
+    rest = len(dropped) - _DROPPED_SHOWN
+    others = f", and {rest} other kinds" if rest > 0 else ""
+    return [f"dropped   {sum(dropped.values()):,} characters, by the normaliser: {most}{others}"]

@@ -1,0 +1,129 @@
+"""Where metrics go: always to metrics.jsonl, which is the record; and to W&B, which is the view of it."""
+
+import json
+import netrc
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+
+from accelerate.tracking import WandBTracker
+
+from charrnn.errors import ConfigError, RunError
+from charrnn.files import write_atomically
+
+__all__ = ["MetricsFile", "Record", "WandB", "wandb_mode"]
+
+INIT_TIMEOUT_SECONDS = 20
+Record: TypeAlias = Mapping[str, float | str]
+"""What is known at one step: `step`, `characters_seen`, and some of the names in docs/training.md's list."""
+_MODES = ("online", "offline", "disabled")
+
+
+class MetricsFile:
+    """metrics.jsonl: one JSON object a line, each with `step` and `characters_seen`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def append(self, record: Record) -> None:
+        """Add one record; it is in the file, not in a buffer, when this returns."""
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise RunError(
+                f"{self._path}: cannot be written ({error.strerror}): free space there and resume"
+            ) from error
+
+    def read(self) -> list[Record]:
+        """All whole records; a last line that a crash cut short is left out."""
+        if not self._path.exists():
+            return []
+        lines = self._path.read_text(encoding="utf-8").split("\n")[:-1]
+        return [json.loads(line) for line in lines]
+
+    def rewind(self, step: int) -> None:
+        """Forget what came after `step`: the run goes on from there and will write it again."""
+        kept = [json.dumps(record) + "\n" for record in self.read() if float(record["step"]) <= step]
+        write_atomically(self._path, "".join(kept))
+
+
+def wandb_mode(asked: str) -> str:
+    """Decide between online, offline and disabled before W&B is started, since it would ask or wait.
+
+    `auto` is WANDB_MODE where that is set, online where an API key is found (WANDB_API_KEY or ~/.netrc), else offline.
+    Raises ConfigError for `online` without a key.
+    """
+    if asked == "auto":
+        chosen = os.environ.get("WANDB_MODE", "")
+        if chosen in _MODES:
+            return chosen
+        return "online" if _has_wandb_key() else "offline"
+    if asked == "online" and not _has_wandb_key():
+        raise ConfigError("log.wandb is online, but there is no W&B login here: run `wandb login`, or use offline")
+    return asked
+
+
+def _has_wandb_key() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+class WandB:
+    """A W&B run through accelerate's tracker; the metrics' own `step` is the axis, so going back loses nothing."""
+
+    def __init__(self, *, asked: str, project: str, run_dir: Path, config: dict[str, Any]) -> None:
+        mode = wandb_mode(asked)
+        try:
+            self._start(mode, project, run_dir, config)
+        except Exception as error:  # wandb raises its own kinds, and others, for a network that is not there
+            if mode != "online" or asked == "online":
+                raise RunError(f"W&B did not start ({_first_line(error)}): try --log.wandb offline") from error
+            print(f"W&B is not reachable ({_first_line(error)}): logging offline", file=sys.stderr)
+            self._start("offline", project, run_dir, config)
+
+    def _start(self, mode: str, project: str, run_dir: Path, config: dict[str, Any]) -> None:
+        import wandb
+
+        self.mode = mode
+        settings = wandb.Settings(init_timeout=INIT_TIMEOUT_SECONDS, console="off", silent=True)
+        self._tracker = WandBTracker(project, mode=mode, dir=str(run_dir), name=run_dir.name, settings=settings)
+        self._tracker.start()
+        self._tracker.store_init_configuration(config)
+        if mode != "disabled":
+            self._tracker.run.define_metric("*", step_metric="step")
+
+    def log(self, record: Record) -> None:
+        """Log a record of metrics.jsonl under the same names."""
+        self._tracker.log(dict(record))
+
+    def log_samples(self, step: int, samples: list[tuple[int, str]]) -> None:
+        """Log the table of all samples so far, (step, text) each."""
+        import wandb
+
+        table = wandb.Table(columns=["step", "text"], data=[list(row) for row in samples])
+        self._tracker.log({"samples": table, "step": step})
+
+    def finish(self, summary: Mapping[str, Any], model: Path | None) -> None:
+        """End the W&B run with `summary`; the ONNX file goes along as an artifact where online."""
+        import wandb
+
+        if self.mode != "disabled":
+            self._tracker.run.summary.update(dict(summary))
+            if model is not None and self.mode == "online":
+                artifact = wandb.Artifact(f"{self._tracker.run.name}-model", type="model")
+                artifact.add_file(str(model))
+                self._tracker.run.log_artifact(artifact)
+        self._tracker.finish()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
