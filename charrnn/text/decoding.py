@@ -15,7 +15,9 @@ ErrorPolicy = Literal["strict", "replace", "ignore"]
 def check_encoding(encoding: str) -> None:
     """Raise ConfigError unless `encoding` names a text encoding that Python knows."""
     try:
-        b"".decode(encoding)
+        b"a".decode(encoding)  # empty bytes would be decoded without looking the name up
+    except UnicodeError:
+        return  # known, and not for this byte alone
     except (LookupError, ValueError) as error:
         raise ConfigError(f"--text.encoding {encoding!r} is no text encoding that Python knows; try utf-8") from error
 
