@@ -1,8 +1,6 @@
 """charrnn-train: train a model on a preset's text or on yours. `train.py` at the top of the repository is the same."""
 
-import contextlib
 import difflib
-import io
 import os
 import re
 import sys
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charrnn.cli.common import exit_status
+from charrnn.cli.flags import parse_flags
 from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -69,7 +68,13 @@ def parse(arguments: Sequence[str]) -> "TrainConfig":
         config, corpus = PRESETS["text"](), tuple(named)
     if corpus:
         config = replace(config, text=replace(config.text, corpus=corpus))
-    config = _with_flags(config, words)
+    config = parse_flags(
+        type(config),
+        words,
+        prog=f"charrnn-train {config.preset}",
+        description="Train a character-level RNN. The defaults shown are this preset's.",
+        default=config,
+    )
     if not config.text.corpus:
         raise ConfigError("the preset text has no text of its own: name a file, as in `charrnn-train novel.txt`")
     return config
@@ -88,35 +93,6 @@ def _check_texts(words: list[str], presets: Iterable[str]) -> None:
 def _neighbours(word: str) -> list[str]:
     directory = Path(word).parent
     return [str(directory / path.name) for path in directory.iterdir()] if directory.is_dir() else []
-
-
-def _with_flags(config: "TrainConfig", flags: list[str]) -> "TrainConfig":
-    """Apply tyro's flags to `config`; its boxed message becomes one line."""
-    import tyro
-
-    output = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-            return tyro.cli(
-                type(config),
-                default=config,
-                args=flags,
-                prog=f"charrnn-train {config.preset}",
-                description="Train a character-level RNN. Values in brackets are this preset's.",
-                config=(tyro.conf.FlagCreatePairsOff, tyro.conf.SuppressFixed),
-            )
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            print(output.getvalue())
-            raise
-        raise ConfigError(_one_line(output.getvalue())) from None
-
-
-def _one_line(boxed: str) -> str:
-    """tyro's message without its frame, its title and its pointer to the help."""
-    lines = [line.strip("│╭╮╰╯─ \n") for line in boxed.splitlines()]
-    kept = [line for line in lines[1:] if line and not line.startswith("For full helptext")]
-    return " ".join(kept).replace("Perhaps you meant:", "- perhaps you meant") + " (--help lists the flags)"
 
 
 def _usage() -> str:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import psutil
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator
 from accelerate.utils import broadcast
 
 from charrnn.errors import CharRNNError, ConfigError
@@ -32,9 +32,7 @@ def start(*, mixed_precision: str, threads: int) -> Accelerator:
             f"give train.py --mixed-precision {launcher_precision}"
         )
     torch.set_num_threads(_threads(threads))
-    # DDP without what this model has no use for: it has no buffers.
-    ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
-    accelerator = Accelerator(cpu=cpu, mixed_precision=mixed_precision, kwargs_handlers=[ddp])
+    accelerator = Accelerator(cpu=cpu, mixed_precision=mixed_precision)
     requested = max(int(os.environ.get("WORLD_SIZE", "1")), _requested_processes())
     if accelerator.num_processes != requested:
         raise ConfigError(

@@ -35,7 +35,7 @@ class Learner:
         self.total_steps = config.epochs * batches.steps_per_epoch
         if config.max_steps:
             self.total_steps = min(self.total_steps, config.max_steps)
-        self.rows = _rows_of_process(config, accelerator)
+        self.rows = _rows(config, accelerator.process_index, accelerator.num_processes)
         optimiser = torch.optim.AdamW(
             _parameter_groups(model, config.optimiser.weight_decay),
             betas=(config.optimiser.beta1, config.optimiser.beta2),
@@ -74,7 +74,8 @@ class Learner:
 
         Returns the sums over this process's rows, float64 [3]: loss in nats, characters whose likeliest guess was
         right, characters; and the norm of the global gradient before clipping, a scalar.
-        The batch is computed in `accumulation` parts of equal size, so the mean of their gradients is the batch's.
+        The batch is computed in `accumulation` parts. Each part's loss is its sum divided by the characters of the
+        whole global batch, so gradients simply add up; DDP takes the mean over processes, hence their number.
         """
         epoch, index = divmod(self.step, self.batches.steps_per_epoch)
         if index == 0:
@@ -87,10 +88,10 @@ class Learner:
             with nullcontext() if last else self.accelerator.no_sync(self.parallel):
                 logits, next_state = self._forward(part[:, :-1], state)
                 logits, targets = logits.flatten(0, 1).float(), part[:, 1:].flatten()
-                loss = F.cross_entropy(logits, targets)
-                self.accelerator.backward(loss / self.config.batch.accumulation)
+                loss = F.cross_entropy(logits, targets, reduction="sum")
+                self.accelerator.backward(loss * self.accelerator.num_processes / self.characters_per_step)
             hits = (logits.detach().argmax(-1) == targets).sum()
-            sums += torch.stack([loss.detach() * len(targets), hits, torch.full_like(hits, len(targets))]).double()
+            sums += torch.stack([loss.detach(), hits, torch.full_like(hits, len(targets))]).double()
             states.append(next_state.detach())
         norm = self._update()
         self.state = torch.cat(states, 1).float() if self.batches.carries_state else None
@@ -99,8 +100,8 @@ class Learner:
 
     def _parts(self, windows: Tensor) -> Iterator[tuple[Tensor, Tensor | None, bool]]:
         parts = self.config.batch.accumulation
-        states = [None] * parts if self.state is None else self.state.chunk(parts, dim=1)
-        for index, (part, state) in enumerate(zip(windows.chunk(parts), states, strict=True)):
+        states = [None] * parts if self.state is None else self.state.tensor_split(parts, dim=1)
+        for index, (part, state) in enumerate(zip(windows.tensor_split(parts), states, strict=True)):
             yield part, state, index == parts - 1
 
     def _update(self) -> Tensor:
@@ -115,14 +116,11 @@ class Learner:
 
     def checkpoint(self, validation_loss_nats: float | None) -> Checkpoint:
         """All that `restore` needs. A collective call: the carried state is gathered from every process."""
-        state = {}
-        if self.state is not None:  # rows of the global batch in order, since process r holds the r-th block
-            state["state"] = self.accelerator.gather(self.state.transpose(0, 1).contiguous()).transpose(0, 1)
         scaler = self.accelerator.scaler
         return Checkpoint(
             model=self.model.state_dict(),
             optimiser=optimiser_tensors(self.optimiser.optimizer, self._names),
-            state=state,
+            state={} if self.state is None else {"state": self._gathered_state()},
             progress=Progress(
                 step=self.step,
                 characters_seen=self.step * self.characters_per_step,
@@ -130,6 +128,17 @@ class Learner:
                 gradient_scale=None if scaler is None else scaler.get_scale(),
             ),
         )
+
+    def _gathered_state(self) -> Tensor:
+        """The carried state of all rows of the global batch, [L, B, H], on every process."""
+        assert self.state is not None
+        processes = self.accelerator.num_processes
+        blocks = [_rows(self.config, process, processes) for process in range(processes)]
+        most = max(block.stop - block.start for block in blocks)
+        own = F.pad(self.state.transpose(0, 1), (0, 0, 0, 0, 0, most - self.state.shape[1]))
+        padded = self.accelerator.gather(own.contiguous()).split(most)
+        rows = [part[: block.stop - block.start] for part, block in zip(padded, blocks, strict=True)]
+        return torch.cat(rows).transpose(0, 1)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Continue from `checkpoint`, whatever the number of processes that wrote it."""
@@ -142,16 +151,15 @@ class Learner:
             self.accelerator.scaler.update(checkpoint.progress.gradient_scale)
 
 
-def _rows_of_process(config: TrainConfig, accelerator: Accelerator) -> slice:
-    """Process r of N has the r-th of N equal blocks of the global batch's rows."""
-    processes, parts = accelerator.num_processes, config.batch.accumulation
-    if config.batch.size % (processes * parts):
+def _rows(config: TrainConfig, process: int, processes: int) -> slice:
+    """The rows of the global batch that a process has: contiguous blocks in order of rank, equal to within one."""
+    size, parts = config.batch.size, config.batch.accumulation
+    if size < processes * parts:
         raise ConfigError(
-            f"batch.size is {config.batch.size}: it must be a multiple of processes x accumulation, "
-            f"{processes} x {parts} = {processes * parts}"
+            f"batch.size is {size}: it must be at least processes x accumulation, {processes} x {parts}: "
+            "raise it, or start fewer processes"
         )
-    rows = config.batch.size // processes
-    return slice(accelerator.process_index * rows, (accelerator.process_index + 1) * rows)
+    return slice(process * size // processes, (process + 1) * size // processes)
 
 
 def _parameter_groups(model: CharRNN, weight_decay: float) -> list[dict[str, Any]]:

@@ -10,7 +10,6 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from charrnn.errors import ConfigError, CorpusError, TrainingError
-from charrnn.export import export_onnx
 from charrnn.model import CharRNN, ModelConfig
 from charrnn.text.batches import Batches, Split, StreamBatches, WindowBatches, splits
 from charrnn.text.normaliser import Normaliser
@@ -20,6 +19,7 @@ from charrnn.training import summary
 from charrnn.training.config import TrainConfig
 from charrnn.training.devices import describe, main_decides, start
 from charrnn.training.evaluation import Scores, evaluate
+from charrnn.training.export_run import export_run
 from charrnn.training.learner import Learner
 from charrnn.training.recorder import Recorder, say
 from charrnn.training.run_directory import RunDirectory
@@ -229,21 +229,8 @@ class _Run:
         test = self._score(self.text.test)
         if self.recorder is None:
             return
-        results = {
-            "corpus": self.text.prepared.description,
-            "steps": checkpoint.progress.step,
-            "characters_seen": checkpoint.progress.characters_seen,
-            "validation_loss_nats": checkpoint.progress.validation_loss_nats,
-            "test_loss_nats": None if test is None else test.loss_nats,
-        }
-        self.recorder.record(self._position() | _named("test", test))
-        export_onnx(
-            self.learner.model,
-            self.directory.model,
-            vocabulary=self.text.prepared.vocabulary,
-            normaliser=self.text.prepared.normaliser,
-            training=results,
-        )
+        self.recorder.record(self._position() | _named("test", test) | {"best_step": checkpoint.progress.step})
+        results = export_run(self.directory, best, self.directory.model)
         self.recorder.refresh_views()
         self.recorder.close(results, self.directory.model)
         print(summary.closing(self.directory, checkpoint.progress.step, test, self._example_prompt()), flush=True)

@@ -1,0 +1,51 @@
+"""model.onnx from a checkpoint of a run: what training does at its end, and `charrnn-export` at any time."""
+
+from pathlib import Path
+from typing import Any
+
+from charrnn.errors import RunError, VocabularyError
+from charrnn.export import export_onnx
+from charrnn.model import CharRNN, ModelConfig
+from charrnn.training.checkpoint import Progress, read_checkpoint
+from charrnn.training.run_directory import RunDirectory
+from charrnn.training.tracking import MetricsFile
+
+__all__ = ["export_run"]
+
+
+def export_run(directory: RunDirectory, checkpoint_path: Path, output: Path) -> dict[str, Any]:
+    """Write the model of one checkpoint to `output`; returns the training summary that the file holds.
+
+    Raises RunError where the run is not whole, VocabularyError where its vocabulary is not the model's.
+    """
+    description = directory.read_description()
+    vocabulary, normaliser = directory.read_vocabulary()
+    checkpoint = read_checkpoint(checkpoint_path)
+    rows = checkpoint.model["fc.weight"].shape[0]
+    if rows != len(vocabulary):
+        raise VocabularyError(
+            f"{directory.vocabulary}: has {len(vocabulary)} characters, the model {rows}: restore the run's own file"
+        )
+    try:
+        model = CharRNN(ModelConfig(vocabulary_size=rows, **description["config"]["model"]))
+        model.load_state_dict(checkpoint.model)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise RunError(f"{directory.config}: does not describe the model in {checkpoint_path}: restore it") from error
+    summary = _summary(directory, description, checkpoint.progress)
+    export_onnx(model, output, vocabulary=vocabulary, normaliser=normaliser, training=summary)
+    return summary
+
+
+def _summary(directory: RunDirectory, description: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    tests = [r for r in MetricsFile(directory.metrics).read() if "test_loss_nats" in r]
+    return {
+        "charrnn": description["charrnn"],
+        "preset": description["config"]["preset"],
+        "corpus": description["text"]["description"],
+        "corpus_sha256": description["text"]["sha256"],
+        "step": progress.step,
+        "characters_seen": progress.characters_seen,
+        "validation_loss_nats": progress.validation_loss_nats,
+        # The test split is scored with the best checkpoint alone; its record says at which step that stood.
+        "test_loss_nats": next((r["test_loss_nats"] for r in tests if r["best_step"] == progress.step), None),
+    }
