@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 from typing import Any, TypeVar
 
 from charrnn.errors import ConfigError
@@ -19,7 +20,7 @@ def parse_flags(kind: type[T], flags: list[str], *, prog: str, description: str,
     settings: dict[str, Any] = {} if default is None else {"default": default}
     try:
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-            return tyro.cli(
+            parsed: T = tyro.cli(
                 kind,
                 args=flags,
                 prog=prog,
@@ -27,6 +28,7 @@ def parse_flags(kind: type[T], flags: list[str], *, prog: str, description: str,
                 config=(tyro.conf.FlagCreatePairsOff,),
                 **settings,
             )
+            return parsed
     except SystemExit as stop:
         if stop.code in (0, None):
             print(output.getvalue(), end="")
@@ -35,7 +37,14 @@ def parse_flags(kind: type[T], flags: list[str], *, prog: str, description: str,
 
 
 def _one_line(boxed: str) -> str:
-    """tyro's message without its frame, its title and its pointer to the help."""
-    lines = [line.strip("│╭╮╰╯─ \n") for line in boxed.splitlines()]
-    kept = [line for line in lines[1:] if line and not line.startswith("For full helptext")]
-    return " ".join(kept).replace("Perhaps you meant:", "- perhaps you meant")
+    """The problem in tyro's message, and the flag it thinks was meant; without frame, title and help texts.
+
+    The message is a title, then sections between rules; without a terminal the frame is made of -, + and |.
+    """
+    lines = [line.strip("│| \n") for line in boxed.splitlines()][1:]
+    sections = [list(group) for rule, group in itertools.groupby(lines, lambda line: set(line) <= _FRAME) if not rule]
+    meant = [line.split()[0] for section in sections if section[0] == "Perhaps you meant:" for line in section[1:]]
+    return " ".join(sections[0]) + (f"; did you mean {meant[0]}?" if meant else "")
+
+
+_FRAME = set("╭╮╰╯─-+ ")

@@ -4,7 +4,9 @@ Conventions: 0, or an empty value, switches a thing off or leaves the choice to 
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from charrnn.errors import ConfigError
 from charrnn.model import Architecture
@@ -121,7 +123,7 @@ class LogConfig:
 class TrainConfig:
     """One training run."""
 
-    preset: str
+    preset: Annotated[str, tyro.conf.Suppress] = "text"
     """Name of the preset that this config started from."""
     run_dir: str = ""
     """Directory of the run; empty: runs/PRESET-TIME."""
