@@ -5,6 +5,7 @@ numpy and onnxruntime are imported only after the command line is understood: `-
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from charrnn import __version__
 from charrnn.cli.common import exit_status
-from charrnn.errors import ConfigError, CorpusError, VocabularyError
+from charrnn.errors import CharRNNError, ConfigError, CorpusError, VocabularyError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,6 +39,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(argv: list[str] | None) -> None:
     options = _parse(argv)
+    if sys.stdout is None:
+        raise ConfigError("standard output is closed: leave it open, or send it to a file")
 
     from charrnn.runtime import OnnxModel, Sampler, SamplingConfig, fresh_seed, stream_ids
 
@@ -49,7 +52,15 @@ def _run(argv: list[str] | None) -> None:
     steps = stream_ids(model, prompt_ids, length=options.length, sampler=sampler)
     if options.seed is None and config.temperature > 0:
         _say(f"seed {seed} (--seed {seed} writes this text again)")
-    _write(model, prompt_ids, steps, options.num_samples)
+    try:
+        _write(model, prompt_ids, steps, options.num_samples)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit fails as well
+        raise CharRNNError(
+            f"the text cannot be written ({error.strerror}): free space there, or write elsewhere"
+        ) from error
 
 
 # The command line
@@ -158,7 +169,8 @@ def _unknown_message(unknown: list[str], known: list[str]) -> str:
     flag = next((argument for argument in unknown if argument.startswith("-")), None)
     if flag is None:
         return f"unexpected argument {unknown[0]!r}: give one MODEL, and the prompt as --prompt TEXT, in quotes"
-    nearest = difflib.get_close_matches(flag.split("=")[0], known, n=1)
+    name = flag.split("=")[0]
+    nearest = [each for each in known if each.startswith(name)] or difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {nearest[0]}?" if nearest else f"{COMMAND} --help lists the flags"
     return f"unknown flag {flag!r}: {hint}"
 
@@ -171,6 +183,8 @@ def _read_prompt(options: argparse.Namespace) -> str:
         # Bytes of the command line that are not UTF-8 arrive as lone surrogates.
         return _decode(options.prompt.encode("utf-8", "surrogateescape"), "--prompt")
     if options.prompt_file == "-":
+        if sys.stdin is None:
+            raise ConfigError("--prompt-file - reads standard input, which is closed: send the prompt there")
         return _decode(sys.stdin.buffer.read(), "standard input")
     try:
         data = Path(options.prompt_file).read_bytes()

@@ -105,12 +105,12 @@ def eligible(logits: Logits, config: SamplingConfig) -> npt.NDArray[np.bool_]:
     order = np.argsort(-logits, axis=1, kind="stable")
     if config.top_k:
         order = order[:, : config.top_k]
+    rows = np.arange(len(logits))[:, None]
+    kept: npt.NDArray[np.bool_] | bool = True
     if config.top_p < 1:
-        kept = _mass_before(np.take_along_axis(logits, order, axis=1), config.temperature) < config.top_p
-    else:
-        kept = np.ones(order.shape, bool)
+        kept = _mass_before(logits[rows, order], config.temperature) < config.top_p
     mask = np.zeros(logits.shape, bool)
-    np.put_along_axis(mask, order, kept, axis=1)
+    mask[rows, order] = kept
     return mask
 
 

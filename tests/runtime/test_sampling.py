@@ -1,0 +1,162 @@
+"""The sampler draws from the distribution that temperature, top-k and top-p define, and does so again for a seed."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from charrnn.errors import ConfigError
+from charrnn.runtime import Sampler, SamplingConfig, fresh_seed
+from charrnn.runtime.sampling import eligible
+
+B, V = 3, 13
+LOGITS = np.random.default_rng(5).normal(size=(B, V)).astype(np.float32)
+logits_of = arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 9)), elements=st.floats(-50, 50, width=32))
+
+
+def softmax(logits: np.ndarray, temperature: float) -> np.ndarray:
+    scaled = logits.astype(np.float64) / temperature
+    weights = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
+def distribution(logits: np.ndarray, temperature: float, top_k: int, top_p: float) -> np.ndarray:
+    """The definition, one character at a time: [V] probabilities for logits [V]."""
+    kept, mass, allowed = sorted(range(len(logits)), key=lambda i: (-logits[i], i))[: top_k or None], 0.0, []
+    within = dict(zip(kept, softmax(logits[kept], temperature), strict=True))
+    for character in kept:
+        allowed.append(character)
+        mass += within[character]
+        if mass >= top_p:
+            break
+    probabilities = np.zeros(len(logits))
+    probabilities[allowed] = softmax(logits[allowed], temperature)
+    return probabilities
+
+
+@pytest.mark.parametrize(
+    ("temperature", "top_k", "top_p"),
+    [(1.0, 0, 1.0), (0.5, 0, 1.0), (2.0, 0, 1.0), (1.0, 5, 1.0), (1.0, 0, 0.7), (0.8, 6, 0.8), (3.0, 1, 1.0)],
+)
+def test_frequencies(temperature: float, top_k: int, top_p: float) -> None:
+    """Chi-square: by the Wilson-Hilferty approximation no statistic lies 4 standard deviations out."""
+    draws = 20_000
+    sampler = Sampler(SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p), 0, B)
+    chosen = np.stack([sampler.choose(LOGITS) for _ in range(draws)])
+    for row in range(B):
+        probabilities = distribution(LOGITS[row], temperature, top_k, top_p)
+        possible = probabilities > 0
+        counts = np.bincount(chosen[:, row], minlength=V)
+        assert counts[~possible].sum() == 0
+        degrees = possible.sum() - 1
+        if degrees == 0:
+            continue
+        expected = draws * probabilities[possible]
+        statistic = float(((counts[possible] - expected) ** 2 / expected).sum())
+        spread = 2 / (9 * degrees)
+        assert abs((statistic / degrees) ** (1 / 3) - (1 - spread)) / math.sqrt(spread) < 4
+
+
+def test_rows_are_independent() -> None:
+    """Rows of equal logits agree as often as chance has them agree."""
+    draws = 20_000
+    sampler = Sampler(SamplingConfig(), 0, 2)
+    chosen = np.stack([sampler.choose(LOGITS[[0, 0]]) for _ in range(draws)])
+    expected = float((softmax(LOGITS[0], 1.0) ** 2).sum())
+    agreeing = float((chosen[:, 0] == chosen[:, 1]).mean())
+    assert abs(agreeing - expected) < 4 * math.sqrt(expected * (1 - expected) / draws)
+
+
+@given(logits_of, st.floats(0.01, 10), st.integers(0, 12), st.floats(0.001, 1))
+def test_eligible_is_the_definition(logits: np.ndarray, temperature: float, top_k: int, top_p: float) -> None:
+    mask = eligible(logits, SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p))
+    for row, allowed in zip(logits, mask, strict=True):
+        order = np.argsort(-row, kind="stable")[: top_k or None]
+        before = np.concatenate([[0.0], np.cumsum(softmax(row[order], temperature))[:-1]])
+        clear = np.abs(before - top_p) > 1e-9  # where p falls on a sum, rounding decides
+        np.testing.assert_array_equal(allowed[order][clear], ((before < top_p) | (top_p == 1))[clear])
+        assert not allowed[np.setdiff1d(np.arange(len(row)), order)].any()
+        assert allowed[order[0]]
+
+
+@given(st.integers(1, V))
+def test_exactly_k_of_equals_are_kept(k: int) -> None:
+    mask = eligible(np.zeros((B, V), np.float32), SamplingConfig(top_k=k))
+    np.testing.assert_array_equal(mask, np.broadcast_to(np.arange(V) < k, (B, V)))
+
+
+@given(st.integers(0, 2**64), st.integers(1, 40), st.integers(1, 40))
+def test_a_row_does_not_depend_on_its_neighbours(seed: int, few: int, many: int) -> None:
+    config = SamplingConfig(temperature=0.9, top_k=8)
+    few, many = sorted((few, many))
+    small, large = Sampler(config, seed, few), Sampler(config, seed, many)
+    logits = np.random.default_rng(0).normal(size=(many, V))
+    for _ in range(20):
+        np.testing.assert_array_equal(small.choose(logits[:few]), large.choose(logits)[:few])
+
+
+def test_the_length_of_a_noise_block_does_not_show() -> None:
+    """1500 rows of V=13 get 3 steps a block, one row 256."""
+    one, many = Sampler(SamplingConfig(), 9, 1), Sampler(SamplingConfig(), 9, 1500)
+    logits = np.broadcast_to(LOGITS[:1], (1500, V))
+    assert [int(one.choose(LOGITS[:1])[0]) for _ in range(30)] == [int(many.choose(logits)[0]) for _ in range(30)]
+
+
+def test_seeds_differ() -> None:
+    def text(seed: int) -> list[list[int]]:
+        sampler = Sampler(SamplingConfig(), seed, B)
+        return [sampler.choose(LOGITS).tolist() for _ in range(40)]
+
+    assert text(1) == text(1)
+    assert text(1) != text(2)
+    assert fresh_seed() != fresh_seed()
+
+
+def test_temperature_0_takes_the_likeliest_and_the_first_among_equals() -> None:
+    logits = np.array([[1, 3, 3, 2], [5, 1, 1, 1]], np.float32)
+    ids = Sampler(SamplingConfig(temperature=0), 0, 2).choose(logits)
+    assert ids.tolist() == [1, 0]
+    assert ids.dtype == np.int64
+
+
+@pytest.mark.parametrize("temperature", [1e-6, 1e-300, 5e-324])
+@pytest.mark.parametrize("top_p", [1.0, 0.5])
+def test_a_tiny_temperature_takes_the_likeliest(temperature: float, top_p: float) -> None:
+    sampler = Sampler(SamplingConfig(temperature=temperature, top_p=top_p), 0, B)
+    for _ in range(50):
+        np.testing.assert_array_equal(sampler.choose(LOGITS * 100), LOGITS.argmax(axis=1))
+
+
+@pytest.mark.parametrize("top_p", [1.0, 0.999])
+def test_a_huge_temperature_draws_uniformly(top_p: float) -> None:
+    sampler = Sampler(SamplingConfig(temperature=1.7e308, top_p=top_p), 0, B)
+    counts = np.bincount(np.concatenate([sampler.choose(LOGITS * 100) for _ in range(1000)]), minlength=V)
+    assert counts.min() > 0.7 * 3000 / V
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"temperature": -0.1}, "temperature is -0.1"),
+        ({"temperature": math.nan}, "temperature is nan"),
+        ({"temperature": math.inf}, "temperature is inf"),
+        ({"top_k": -1}, "top-k is -1"),
+        ({"top_p": 0.0}, "top-p is 0.0"),
+        ({"top_p": 1.01}, "top-p is 1.01"),
+        ({"top_p": math.nan}, "top-p is nan"),
+    ],
+)
+def test_a_setting_out_of_range(settings: dict[str, float], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        SamplingConfig(**settings)
+
+
+def test_a_seed_or_a_number_of_samples_out_of_range() -> None:
+    with pytest.raises(ConfigError, match="seed is -1"):
+        Sampler(SamplingConfig(), -1, 1)
+    for num_samples in (0, -3, 10**9):
+        with pytest.raises(ConfigError, match=f"num-samples is {num_samples}: it must be at least 1 and at most"):
+            Sampler(SamplingConfig(), 0, num_samples)
