@@ -105,7 +105,7 @@ def _is_address(word: str) -> bool:
 
 
 def _check_sha256(corpus: tuple[str, ...], sha256: str) -> None:
-    if not corpus:
+    if not all(corpus) or not corpus:
         raise ConfigError("no corpus is named; name a file, a directory, or a built-in such as alphabet")
     addresses = [word for word in corpus if _is_address(word)]
     if sha256 and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
@@ -153,7 +153,10 @@ class _Opener:
             return [self._downloaded(Download(address=word, sha256=self.sha256), name=word)]
         if word.startswith("hub:"):
             return [self._hub(word)]
-        return self._path(word)
+        try:
+            return self._path(word)
+        except OSError as error:  # such as a name that is too long, or a directory that may not be entered
+            raise CorpusError(f"{word}: cannot be read: {error.strerror}") from error
 
     def _downloaded(self, download: Download, *, name: str, encoding: str | None = None) -> Part:
         path = fetch(download, cache_dir=self.cache_dir, progress=self.progress)
@@ -194,11 +197,7 @@ class _Opener:
         return [file_part(file) for file in texts]
 
     def _pipe(self, path: Path) -> Part:
-        try:
-            source = path.open("rb")
-        except OSError as error:
-            raise CorpusError(f"{path}: cannot be read: {error.strerror}") from error
-        with source:
+        with path.open("rb") as source:
             return spooled_part(source, name=str(path), directory=self.cache_dir, until=self.resources)
 
 
@@ -207,7 +206,7 @@ def _missing(word: str, builtins: list[str]) -> str:
     if glob.has_magic(word):
         return f"no file matches {word}"
     parent = Path(word).parent
-    neighbours = [str(parent / entry.name) for entry in parent.iterdir()] if parent.is_dir() else []
+    neighbours = [str(entry) for entry in parent.iterdir() if entry.exists()] if parent.is_dir() else []
     nearest = difflib.get_close_matches(word, [*builtins, *neighbours], n=1)
     hint = f"did you mean {nearest[0]}?" if nearest else f"built-in corpora: {', '.join(builtins)}"
     return f"{word}: no such file or directory; {hint}"

@@ -1,6 +1,7 @@
 """Data sets of the Hugging Face Hub, and local ones of the same form, as a part of a corpus."""
 
 import logging
+import textwrap
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,7 +47,7 @@ def _load(word: str, split: str, cache_dir: Path) -> Dataset:
         with warnings.catch_warnings(action="ignore"):
             return datasets.load_dataset(name, configuration or None, split=split, cache_dir=str(cache_dir / "hub"))
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        reason = textwrap.shorten(str(error.__cause__ or error), 300)  # one line of what are often several
         raise CorpusError(f"{word}: cannot load split {split!r} of this data set: {reason}") from error
 
 

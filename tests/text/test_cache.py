@@ -1,0 +1,68 @@
+import os
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+from charrnn.errors import CorpusError
+from charrnn.text.cache import default_cache_dir, publish, workspace, writing_to
+
+
+def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path / "own"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert default_cache_dir() == tmp_path / "own"
+    monkeypatch.delenv("CHARRNN_CACHE")
+    assert default_cache_dir() == tmp_path / "xdg" / "charrnn"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert default_cache_dir() == tmp_path / "home" / ".cache" / "charrnn"
+
+
+def test_a_workspace_is_gone_afterwards(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with workspace(tmp_path / "new") as path:
+            (path / "file").touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_what_is_published_stays(tmp_path: Path) -> None:
+    with workspace(tmp_path) as path:
+        (path / "file").write_text("text")
+        publish(path / "file", tmp_path / "published")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["published"]
+    assert (tmp_path / "published").read_text() == "text"
+
+
+def test_workspaces_of_killed_processes_are_removed_after_a_day(tmp_path: Path) -> None:
+    with workspace(tmp_path) as abandoned, workspace(tmp_path) as running:
+        os.utime(abandoned, (0, time.time() - 25 * 3600))
+        os.utime(running, (0, time.time() - 23 * 3600))
+        with workspace(tmp_path):
+            assert not abandoned.exists()
+            assert running.exists()
+
+
+def test_the_directory_that_was_published_first_stays(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name)
+    publish(tmp_path / "first", tmp_path / "entry")
+    publish(tmp_path / "second", tmp_path / "entry")
+    assert (tmp_path / "entry" / "file").read_text() == "first"
+
+
+def test_publishing_what_is_not_there_fails(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        publish(tmp_path / "nothing", tmp_path / "entry")
+
+
+def test_an_error_of_the_system_names_path_and_remedy(tmp_path: Path) -> None:
+    expected = f"cannot write to the cache {tmp_path}: No space left on device; make room or set CHARRNN_CACHE to a"
+    with pytest.raises(CorpusError, match=f"^{re.escape(expected)}"), writing_to(tmp_path):
+        Path("/dev/full").write_bytes(b"text")

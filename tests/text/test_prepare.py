@@ -1,0 +1,325 @@
+import itertools
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from charrnn.errors import ConfigError, CorpusError, VocabularyError
+from charrnn.text.corpus import Corpus
+from charrnn.text.decoding import ErrorPolicy
+from charrnn.text.files import Part
+from charrnn.text.normaliser import Normaliser
+from charrnn.text.prepare import PreparedText, _Job, _make, prepare
+from charrnn.text.vocabulary import Vocabulary
+
+PROSE = "Так говорил 日本 \U0001d11e, and so on:\r\n\tÉté, e\u0301te\u0301.\n" * 4000  # several blocks in UTF-8
+
+
+@pytest.fixture
+def novel(tmp_path: Path) -> Path:
+    path = tmp_path / "novel.txt"
+    path.write_bytes(PROSE.encode())
+    return path
+
+
+def text_in(prepared: PreparedText) -> str:
+    return prepared.vocabulary.decode(prepared.stream.read(0, len(prepared.stream)))
+
+
+def entries(cache: Path) -> list[Path]:
+    """Return everything below prepared/ that is no part of a complete entry."""
+    return sorted((cache / "prepared").iterdir()) if (cache / "prepared").exists() else []
+
+
+def python(code: str, *arguments: object, **options: object) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-W", "error", "-c", f"import sys\nfrom charrnn.text.prepare import prepare\n{code}"]
+    return subprocess.Popen([*command, *map(str, arguments)], **options)  # type: ignore[call-overload, no-any-return]
+
+
+def test_a_text_is_prepared_exactly(novel: Path, cache: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    prepared = prepare((str(novel),))
+    assert text_in(prepared) == PROSE
+    assert prepared.vocabulary == Vocabulary.of(PROSE)
+    assert prepared.stream.dtype == prepared.vocabulary.dtype
+    assert prepared.fresh
+    assert 0 < prepared.seconds < 60
+    assert prepared.dropped == {}
+    assert prepared.description == str(novel)
+    assert entries(cache) == [prepared.path]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_second_start_finds_the_work_done(novel: Path, cache: Path) -> None:
+    first = prepare((str(novel),), normaliser=Normaliser.named("notebook"))
+    before = [(path, path.stat().st_mtime_ns) for path in sorted(cache.rglob("*"))]
+    copy = novel.with_name("copy")
+    novel.rename(copy)
+    second = prepare((str(copy),), normaliser=Normaliser.named("notebook"))
+    assert (first.fresh, second.fresh) == (True, False)
+    assert [(path, path.stat().st_mtime_ns) for path in sorted(cache.rglob("*"))] == before
+    assert text_in(second) == text_in(first)
+    for name in ("vocabulary", "normaliser", "dropped", "sha256", "path"):
+        assert getattr(second, name) == getattr(first, name)
+    assert second.description == str(copy)
+
+
+def test_another_process_can_open_the_entry(novel: Path) -> None:
+    made = prepare((str(novel),))
+    opened = PreparedText.open(made.path, description="novel")
+    assert text_in(opened) == PROSE
+    assert (opened.fresh, opened.description, opened.sha256) == (False, "novel", made.sha256)
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(st.characters(exclude_categories=["Cs"]), min_size=1), chunk_bytes=st.integers(1, 20))
+def test_any_text_survives_in_chunks_of_any_size(tmp_path: Path, text: str, chunk_bytes: int) -> None:
+    (tmp_path / "text").write_text(text, encoding="utf-8", newline="")
+    prepared = prepare((str(tmp_path / "text"),), chunk_bytes=chunk_bytes, cache_dir=tmp_path / str(time.time_ns()))
+    assert text_in(prepared) == text
+
+
+@pytest.mark.parametrize(("size", "dtype"), [(256, "uint8"), (257, "uint16"), (65537, "uint32")])
+def test_ids_on_disk_have_the_narrowest_type(tmp_path: Path, size: int, dtype: str) -> None:
+    text = "".join(map(chr, range(0x10000, 0x10000 + size)))
+    (tmp_path / "text").write_text(text, encoding="utf-8")
+    prepared = prepare((str(tmp_path / "text"),))
+    assert prepared.stream.dtype == dtype
+    assert text_in(prepared) == text
+
+
+def test_everything_that_matters_makes_another_entry(novel: Path, cache: Path) -> None:
+    digits = Normaliser.named('{"step": "keep", "characters": "e."}')
+    spaced = Normaliser.named('{"step": "keep", "characters": "e.", "replacement": " "}')
+    ways: list[dict[str, object]] = [
+        {},
+        {"encoding": "utf-16-le"},
+        {"encoding_errors": "replace"},
+        {"normaliser": digits},
+        {"normaliser": spaced},
+        {"vocabulary": Vocabulary.of(PROSE + "#")},
+        {"vocabulary": Vocabulary.of(PROSE + "$")},
+    ]
+    for way in ways:
+        assert prepare((str(novel),), **way).fresh  # type: ignore[arg-type]
+    for way in ways:
+        assert not prepare((str(novel),), **way).fresh  # type: ignore[arg-type]
+    assert len(entries(cache)) == len(ways)
+    status = novel.stat()
+    novel.write_bytes(PROSE[:-1].encode() + b"!")
+    os.utime(novel, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert prepare((str(novel),)).fresh
+
+
+def test_where_parts_meet_matters(tmp_path: Path) -> None:
+    whole, first, second = (tmp_path / name for name in ("whole", "first", "second"))
+    whole.write_bytes(b"a\xc3\xa9b")
+    first.write_bytes(b"a\xc3")
+    second.write_bytes(b"\xa9b")
+    assert text_in(prepare((str(whole),))) == "aéb"
+    with pytest.raises(CorpusError, match=f"^{re.escape(str(first))}: byte 0xC3 at offset 1"):
+        prepare((str(first), str(second)))
+    first.write_bytes(b"a")
+    second.write_bytes(b"\xc3\xa9b")
+    assert text_in(prepare((str(first), str(second)))) == "aéb"
+
+
+def test_the_normaliser_is_applied_and_what_it_drops_counted(novel: Path) -> None:
+    normaliser = Normaliser.named("lf", "nfc", "notebook-spaced")
+    prepared = prepare((str(novel),), normaliser=normaliser)
+    assert text_in(prepared) == normaliser(PROSE)
+    assert prepared.normaliser == normaliser
+    assert prepared.dropped["\n"] == 8000
+    assert prepared.dropped["é"] == 16000
+    assert list(prepared.dropped.values()) == sorted(prepared.dropped.values(), reverse=True)
+
+
+def test_a_given_vocabulary_is_used(novel: Path) -> None:
+    vocabulary = Vocabulary.of(PROSE + "#~")
+    prepared = prepare((str(novel),), vocabulary=vocabulary)
+    assert prepared.vocabulary == vocabulary
+    assert text_in(prepared) == PROSE
+
+
+def test_characters_that_a_given_vocabulary_lacks_are_named(tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "text").write_text("ab" * 200_000 + "éaß", encoding="utf-8")
+    expected = "the vocabulary lacks 'é' (U+00E9), 'ß' (U+00DF), first at position 400000: "
+    with pytest.raises(VocabularyError, match=f"^{re.escape(expected)}"):
+        prepare((str(tmp_path / "text"),), vocabulary=Vocabulary("abc"))
+    assert entries(cache) == []
+
+
+@pytest.mark.parametrize("vocabulary", [None, Vocabulary("abc")])
+def test_empty_texts_are_refused(tmp_path: Path, cache: Path, vocabulary: Vocabulary | None) -> None:
+    path = tmp_path / "text"
+    path.touch()
+    with pytest.raises(
+        CorpusError, match=f"^{re.escape(str(path))}: this text is empty; name one that has characters$"
+    ):
+        prepare((str(path), str(path))[:1], vocabulary=vocabulary)
+    path.write_text("1234", encoding="utf-8")
+    with pytest.raises(
+        CorpusError, match="the normaliser leaves no characters of this text; choose another normaliser"
+    ):
+        prepare((str(path),), normaliser=Normaliser.named("notebook"), vocabulary=vocabulary)
+    assert entries(cache) == []
+
+
+def test_a_wrong_encoding_is_an_error_with_its_offset(novel: Path, cache: Path) -> None:
+    novel.write_bytes(PROSE.encode() + b"caf\xe9 noir")
+    offset = len(PROSE.encode()) + 3
+    expected = f"{novel}: byte 0xE9 at offset {offset} is not utf-8 (invalid continuation byte)"
+    with pytest.raises(CorpusError, match=f"^{re.escape(expected)}"):
+        prepare((str(novel),))
+    assert entries(cache) == []
+    assert text_in(prepare((str(novel),), encoding_errors="replace")) == PROSE + "caf\ufffd noir"
+    with pytest.raises(ConfigError, match="'utf-9' is no text encoding"):
+        prepare((str(novel),), encoding="utf-9")
+
+
+@pytest.mark.parametrize("file", ["ids.arrow", "prepared.json"])
+@pytest.mark.parametrize("damage", ["shorter", "gone"])
+def test_a_damaged_entry_is_made_again(novel: Path, cache: Path, file: str, damage: str) -> None:
+    first = prepare((str(novel),))
+    if damage == "gone":
+        (first.path / file).unlink()
+    else:
+        os.truncate(first.path / file, (first.path / file).stat().st_size - 10)
+    second = prepare((str(novel),))
+    assert second.fresh
+    assert text_in(second) == PROSE
+    assert entries(cache) == [second.path]
+
+
+def test_a_cache_that_cannot_be_written_is_an_error(novel: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    expected = rf"^cannot write to the cache {tmp_path}/file/prepared: Not a directory; .* CHARRNN_CACHE to a directory"
+    with pytest.raises(CorpusError, match=expected):
+        prepare((str(novel),), cache_dir=tmp_path / "file")
+
+
+def test_a_full_disk_leaves_nothing(novel: Path, cache: Path) -> None:
+    code = (
+        "import resource\nfrom charrnn.errors import CorpusError\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "try:\n    prepare((sys.argv[1],), progress=False)\n"
+        "except CorpusError as error:\n    print(error)\n"
+    )
+    process = python(code, novel, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    output = process.communicate()[0].decode()
+    assert re.fullmatch(f"cannot write to the cache {cache}/prepared: File too large; .*CHARRNN_CACHE.*\n", output)
+    assert entries(cache) == []
+
+
+def test_a_killed_preparation_is_never_taken_for_complete(tmp_path: Path, cache: Path) -> None:
+    text = "a line that is neither long nor short\n" * 1_500_000
+    (tmp_path / "text").write_text(text, encoding="utf-8")
+    process = python("prepare((sys.argv[1],), chunk_bytes=1 << 20)", tmp_path / "text")
+    while not list(cache.glob("prepared/*/entry/ids.arrow")):
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    (left,) = entries(cache)
+    assert left.name.startswith(".unfinished-")
+    prepared = prepare((str(tmp_path / "text"),))
+    assert prepared.fresh
+    assert text_in(prepared) == text
+
+
+def test_two_processes_at_once_share_one_entry(novel: Path, cache: Path) -> None:
+    novel.write_bytes(PROSE.encode() * 20)
+    code = "import charrnn.text.arrow\ninput()\nprepared = prepare((sys.argv[1],))\nprint(len(prepared.stream))"
+    processes = [python(code, novel, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)]
+    for process in processes:
+        assert process.stdin
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+    assert [process.communicate()[0] for process in processes] == [f"{len(PROSE) * 20}\n".encode()] * 2
+    assert [process.returncode for process in processes] == [0, 0]
+    (entry,) = entries(cache)
+    assert not entry.name.startswith(".")
+
+
+def job(parts: Iterator[bytes]) -> _Job:
+    """Return the preparation of a text of one part, whose content is the next of `parts` each time it is read."""
+    part = Part(name="log", blocks=lambda: iter([next(parts)]), size_bytes=None)
+    corpus = Corpus(parts=(part,), description="log", resources=ExitStack())
+    policy: ErrorPolicy = "strict"
+    return _Job(
+        corpus=corpus,
+        encoding="utf-8",
+        errors=policy,
+        normaliser=Normaliser(),
+        vocabulary=None,
+        progress=False,
+        chunk_bytes=99,
+    )
+
+
+def test_the_slower_of_two_uses_what_the_faster_published(tmp_path: Path) -> None:
+    same = job(itertools.repeat(b"some text"))
+    content, _ = same.identify()
+    _make(same, tmp_path / "entry", content)
+    before = (tmp_path / "entry" / "ids.arrow").stat().st_ino
+    _make(same, tmp_path / "entry", content)
+    assert (tmp_path / "entry" / "ids.arrow").stat().st_ino == before
+    assert [path.name for path in tmp_path.iterdir()] == ["entry"]
+
+
+def test_a_text_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    growing = job(iter([b"one line\n", b"one line\n", b"one line\none line\n"]))
+    content, _ = growing.identify()
+    with pytest.raises(CorpusError, match=r"^log: it was changed while it was being read; start again$"):
+        _make(growing, tmp_path / "entry", content)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_does_not_grow_with_the_text(tmp_path: Path) -> None:
+    code = (
+        "import resource\nprepare((sys.argv[1],), progress=False, chunk_bytes=4 << 20)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
+    )
+    peaks = []
+    for megabytes in (8, 72):
+        (tmp_path / "text").write_bytes(b"words of some length and lines, too\n" * (megabytes * 1_000_000 // 36))
+        process = python(code, tmp_path / "text", stdout=subprocess.PIPE)
+        peaks.append(int(process.communicate()[0]))
+    # The 64 MB more would show at least once, as bytes; the noise between two runs is a few MB.
+    assert peaks[1] - peaks[0] < 32_000_000
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_progress_is_for_terminals(novel: Path, progress: bool) -> None:
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    process = python(f"prepare((sys.argv[1],), progress={progress})", novel, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # what a terminal says at its end
+        while block := os.read(ours, 9999):
+            shown += block
+    os.close(ours)
+    assert process.wait() == 0
+    for label in (b"reading", b"finding characters", b"encoding"):
+        assert (label in shown) == progress
+    assert progress or not shown
+
+
+def test_the_manifest_is_readable(novel: Path) -> None:
+    prepared = prepare((str(novel),), normaliser=Normaliser.named("lowercase"))
+    manifest = json.loads((prepared.path / "prepared.json").read_bytes())
+    assert manifest["length"] == len(prepared.stream) == len(PROSE)
+    assert manifest["normaliser"] == [{"step": "lowercase"}]
+    assert Vocabulary.from_dict(manifest["vocabulary"]) == prepared.vocabulary
