@@ -66,7 +66,11 @@ class Recorder:
             write_atomically(self._directory.samples, text)
             self._wandb.log_samples(samples[-1][0], samples)
 
-    def close(self, summary: dict[str, Any], model: Path | None) -> None:
-        """End the bar and the W&B run."""
+    def finish(self, results: dict[str, Any], model: Path) -> None:
+        """Record the results of a whole run; the model file goes to W&B where that is online."""
+        self._wandb.finish(results, model)
+
+    def close(self) -> None:
+        """End the bar and the W&B run, finished or not."""
         self._bar.close()
-        self._wandb.finish(summary, model)
+        self._wandb.close()

@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -11,12 +11,11 @@ from torch import Tensor
 
 from charrnn.errors import ConfigError, CorpusError, TrainingError
 from charrnn.model import CharRNN, ModelConfig
-from charrnn.text.batches import Batches, Split, StreamBatches, WindowBatches, splits
-from charrnn.text.normaliser import Normaliser
-from charrnn.text.prepare import PreparedText, prepare
+from charrnn.text.batches import Split
 from charrnn.training import checkpoint as checkpoints
 from charrnn.training import summary
 from charrnn.training.config import TrainConfig
+from charrnn.training.data import RunText
 from charrnn.training.devices import describe, main_decides, start
 from charrnn.training.evaluation import Scores, evaluate
 from charrnn.training.export_run import export_run
@@ -40,21 +39,13 @@ def train(config: TrainConfig) -> int:
     """
     accelerator = start(mixed_precision=config.mixed_precision, threads=config.threads)
     try:
-        return _Run(config, accelerator).run()
+        run = _Run(config, accelerator)
+        try:
+            return run.run()
+        finally:
+            run.close()
     finally:
         accelerator.end_training()
-
-
-@dataclass(frozen=True)
-class _Text:
-    prepared: PreparedText
-    train: Split
-    validation: Split
-    test: Split
-
-    @property
-    def splits(self) -> tuple[Split, Split, Split]:
-        return self.train, self.validation, self.test
 
 
 class _Run:
@@ -64,73 +55,62 @@ class _Run:
         self.config = config
         self.accelerator = accelerator
         wandb_mode(config.log.wandb)  # an impossible choice is said before the work, not after
-        self.directory = RunDirectory(Path(main_decides(accelerator, lambda: _claim(config))))
-        self.text = _prepare_text(config, accelerator)
-        batches = _make_batches(config, self.text)
+        self.directory = RunDirectory(Path(main_decides(accelerator, lambda: _choose_directory(config))))
+        self.text = RunText.open(config.text, accelerator)
+        batches = self.text.batches(config.batch, config.seed)
+        vocabulary, normaliser = self.text.prepared.vocabulary, self.text.prepared.normaliser
+        self.prompt = normaliser(config.log.sample_prompt)
+        vocabulary.encode(self.prompt)  # raises now rather than at the first evaluation
         torch.manual_seed(config.seed)
-        model = CharRNN(ModelConfig(vocabulary_size=len(self.text.prepared.vocabulary), **asdict(config.model)))
+        model = CharRNN(ModelConfig(vocabulary_size=len(vocabulary), **asdict(config.model)))
         self.learner = Learner(model, batches, config, accelerator)
-        self.prompt = self.text.prepared.normaliser(config.log.sample_prompt)
-        self.text.prepared.vocabulary.encode(self.prompt)  # raises now rather than at the first evaluation
-        self.recorder: Recorder | None = None
+        if config.resume:
+            self._restore()
+        main_decides(accelerator, lambda: self.directory.create(config, self.text.describe(), vocabulary, normaliser))
+        self.recorder = self._open_recorder() if accelerator.is_main_process else None
 
     def run(self) -> int:
         """Train to the end or to a signal; then score, export and say what there is."""
-        self._resume_or_begin()
         with StopSignal(self.accelerator) as stop:
             signal = self._fit(stop)
         if signal:
-            self._save(validation_loss_nats=None)
             if self.recorder:
-                self.recorder.close({}, None)
                 say(f"stopped by signal {signal} at step {self.learner.step}; continue with --resume")
             return 128 + signal
         self._finish()
         return 0
 
-    def _resume_or_begin(self) -> None:
-        prepared = self.text.prepared
-        description = {
-            "sha256": prepared.sha256,
-            "characters": len(prepared.stream),
-            "vocabulary_size": len(prepared.vocabulary),
-            "description": prepared.description,
-        }
-        if self.config.resume:
-            self._resume(prepared)
-        elif self.accelerator.is_main_process:
-            self.directory.write_description(self.config, description, prepared.vocabulary, prepared.normaliser)
-        if self.accelerator.is_main_process:
-            hardware = describe(self.accelerator)
-            print(summary.opening(prepared, self.text.splits, self.learner, hardware, self.directory), flush=True)
-            wandb = WandB(
-                asked=self.config.log.wandb,
-                project=self.config.log.project,
-                run_dir=self.directory.path,
-                config=asdict(self.config)
-                | {"text": asdict(self.config.text) | description, "parameters": self.learner.num_parameters},
-            )
-            self.recorder = Recorder(
-                self.directory, wandb, first_step=self.learner.step, total_steps=self.learner.total_steps
-            )
+    def close(self) -> None:
+        """End the progress bar and the W&B run, however the run ended."""
+        if self.recorder:
+            self.recorder.close()
 
-    def _resume(self, prepared: PreparedText) -> None:
+    def _restore(self) -> None:
         before = self.directory.read_description()["text"]["sha256"]
-        if before != prepared.sha256:
+        if before != self.text.prepared.sha256:
             raise CorpusError(
-                f"{prepared.description}: is not the text that {self.directory.path} was trained on: give that text, "
-                "or start another run"
+                f"{self.text.prepared.description}: is not the text that {self.directory.path} was trained on: "
+                "give that text, or start another run"
             )
         newest = checkpoints.latest(self.directory.checkpoints)
         if newest is not None:
             self.learner.restore(checkpoints.read_checkpoint(newest))
-        if self.accelerator.is_main_process:
-            print(f"resuming {self.directory.path} at step {self.learner.step}")
+
+    def _open_recorder(self) -> Recorder:
+        print(summary.opening(self.text, self.learner, describe(self.accelerator), self.directory), flush=True)
+        wandb = WandB(
+            asked=self.config.log.wandb,
+            project=self.config.log.project,
+            run_dir=self.directory.path,
+            config=asdict(self.config)
+            | {"text": asdict(self.config.text) | self.text.describe(), "parameters": self.learner.num_parameters},
+        )
+        return Recorder(self.directory, wandb, first_step=self.learner.step, total_steps=self.learner.total_steps)
 
     def _fit(self, stop: StopSignal) -> int:
-        """Train until `total_steps`; returns the signal that ended it before, or 0."""
-        learner, config = self.learner, self.config
-        every = config.evaluate_every or learner.batches.steps_per_epoch
+        """Train until `total_steps`; returns the signal that ended it before, a checkpoint saved, or 0."""
+        learner, log_every = self.learner, self.config.log.every
+        evaluate_every = self.config.evaluate_every or learner.batches.steps_per_epoch
         sums = torch.zeros(3, dtype=torch.float64, device=self.accelerator.device)
         since, seconds = learner.step, time.perf_counter()
         learner.model.train()
@@ -139,20 +119,24 @@ class _Run:
             sums += step_sums
             if self.recorder:
                 self.recorder.advance()
-            last = learner.step == learner.total_steps
-            evaluating = last or learner.step % every == 0
-            if evaluating or learner.step % config.log.every == 0:
-                speed = (learner.step - since) * learner.characters_per_step / (time.perf_counter() - seconds)
-                self._record_training(sums, norm, speed)
-                sums.zero_()
-                if evaluating:
-                    self._evaluate()
-                since, seconds = learner.step, time.perf_counter()
-            if self.accelerator.num_processes == 1 or learner.step % STOP_CHECK_STEPS == 0:
-                signal = stop.agreed()
-                if signal and not last:
-                    return signal
+            signal = self._agreed_signal(stop)
+            evaluating = learner.step == learner.total_steps or learner.step % evaluate_every == 0
+            if not (signal or evaluating or learner.step % log_every == 0):
+                continue
+            speed = (learner.step - since) * learner.characters_per_step / (time.perf_counter() - seconds)
+            self._record_training(sums, norm, speed)
+            if signal:
+                self._save(validation_loss_nats=None)
+                return signal
+            if evaluating:
+                self._evaluate()
+            sums.zero_()
+            since, seconds = learner.step, time.perf_counter()
         return 0
+
+    def _agreed_signal(self, stop: StopSignal) -> int:
+        alone = self.accelerator.num_processes == 1
+        return stop.agreed() if alone or self.learner.step % STOP_CHECK_STEPS == 0 else 0
 
     def _record_training(self, sums: Tensor, norm: Tensor, characters_per_second: float) -> None:
         loss, hits, count = self.accelerator.reduce(sums, reduction="sum").tolist()
@@ -232,7 +216,7 @@ class _Run:
         self.recorder.record(self._position() | _named("test", test) | {"best_step": checkpoint.progress.step})
         results = export_run(self.directory, best, self.directory.model)
         self.recorder.refresh_views()
-        self.recorder.close(results, self.directory.model)
+        self.recorder.finish(results, self.directory.model)
         print(summary.closing(self.directory, checkpoint.progress.step, test, self._example_prompt()), flush=True)
 
     def _example_prompt(self) -> str:
@@ -246,54 +230,13 @@ class _Run:
         return {"step": step, "characters_seen": step * self.learner.characters_per_step}
 
 
-def _claim(config: TrainConfig) -> str:
-    """Make or check the run directory; returns its path."""
+def _choose_directory(config: TrainConfig) -> str:
+    """The run directory, checked but not made yet: a mistake found later leaves nothing behind."""
     if config.resume and not config.run_dir:
         raise ConfigError("--resume needs --run-dir: name the directory of the run that is to go on")
     path = Path(config.run_dir or f"runs/{config.preset}-{time.strftime('%Y%m%d-%H%M%S')}")
-    RunDirectory(path).claim(config)
+    RunDirectory(path).check(config)
     return str(path)
-
-
-def _prepare_text(config: TrainConfig, accelerator: Accelerator) -> _Text:
-    """Prepare the corpus on the main process; the others open what it made, or make their own on another machine."""
-    text = config.text
-
-    def prepared() -> PreparedText:
-        return prepare(
-            text.corpus,
-            sha256=text.sha256,
-            column=text.column,
-            hub_split=text.hub_split,
-            encoding=text.encoding,
-            encoding_errors=text.encoding_errors,
-            normaliser=Normaliser.named(*text.normaliser),
-            progress=accelerator.is_main_process,
-        )
-
-    mine: list[PreparedText] = []
-
-    def on_main() -> dict[str, str]:
-        mine.append(prepared())
-        return {"path": str(mine[0].path), "description": mine[0].description}
-
-    made = main_decides(accelerator, on_main)
-    if not mine:
-        path = Path(made["path"])
-        mine.append(PreparedText.open(path, description=made["description"]) if path.exists() else prepared())
-    train, validation, test = splits(
-        len(mine[0].stream), validation_fraction=text.validation_fraction, test_fraction=text.test_fraction
-    )
-    return _Text(mine[0], train, validation, test)
-
-
-def _make_batches(config: TrainConfig, text: _Text) -> Batches:
-    batch, stream = config.batch, text.prepared.stream
-    if batch.mode == "stream":
-        return StreamBatches(stream, text.train, batch_size=batch.size, length=batch.length)
-    return WindowBatches(
-        stream, text.train, batch_size=batch.size, length=batch.length, stride=batch.stride, seed=config.seed
-    )
 
 
 def _named(split: str, scores: Scores | None) -> dict[str, float]:

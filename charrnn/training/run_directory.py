@@ -35,29 +35,20 @@ class RunDirectory:
         self.checkpoints = path / "checkpoints"
         self.model = path / "model.onnx"
 
-    def claim(self, config: TrainConfig) -> None:
-        """Make the directory for a new run, or check that it holds the run that is to be resumed.
-
-        Raises RunError where it holds something else, or cannot be written.
-        """
+    def check(self, config: TrainConfig) -> None:
+        """Raise RunError unless a new run may be made here, or the run that is here may be resumed."""
         if config.resume:
             self._check_same_run(config)
         elif self.config.exists():
             raise RunError(f"{self.path}: holds a run already: add --resume to continue it, or name another --run-dir")
-        elif self.path.is_dir() and any(self.path.iterdir()):
-            raise RunError(f"{self.path}: is not empty and not a run: name another --run-dir")
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            probe = self.path / ".writable"
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise RunError(f"{self.path}: cannot be written ({error.strerror}): name another --run-dir") from error
+        elif self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir())):
+            raise RunError(f"{self.path}: exists and is not a run: name another --run-dir")
 
-    def write_description(
-        self, config: TrainConfig, text: dict[str, Any], vocabulary: Vocabulary, normaliser: Normaliser
-    ) -> None:
-        """Write config.json (settings, text, versions) and vocabulary.json (characters, normaliser)."""
+    def create(self, config: TrainConfig, text: dict[str, Any], vocabulary: Vocabulary, normaliser: Normaliser) -> None:
+        """Write config.json (settings, text, versions) and vocabulary.json (characters, normaliser).
+
+        Raises RunError where the directory cannot be written.
+        """
         tools = {name: version(name) for name in ("torch", "accelerate", "datasets", "numpy")}
         description = {
             "charrnn": charrnn.__version__,

@@ -2,8 +2,7 @@
 
 import shlex
 
-from charrnn.text.batches import Split
-from charrnn.text.prepare import PreparedText
+from charrnn.training.data import RunText
 from charrnn.training.evaluation import Scores
 from charrnn.training.learner import Learner
 from charrnn.training.run_directory import RunDirectory
@@ -13,11 +12,10 @@ __all__ = ["closing", "evaluation", "opening"]
 _DROPPED_SHOWN = 8
 
 
-def opening(
-    prepared: PreparedText, splits: tuple[Split, ...], learner: Learner, hardware: str, directory: RunDirectory
-) -> str:
+def opening(text: RunText, learner: Learner, hardware: str, directory: RunDirectory) -> str:
     """The text, the model, the work and the hardware, before training starts."""
-    sizes = ", ".join(f"{split.name} {len(split):,}" for split in splits)
+    prepared = text.prepared
+    sizes = ", ".join(f"{split.name} {len(split):,}" for split in (text.train, text.validation, text.test))
     how = "prepared" if prepared.fresh else "found prepared"
     model, batch = learner.config.model, learner.config.batch
     lines = [
@@ -28,7 +26,7 @@ def opening(
         f"training  {learner.total_steps:,} steps of {batch.size} x {batch.length} characters ({batch.mode}),"
         f" {learner.total_steps / learner.batches.steps_per_epoch:.3g} epochs",
         f"hardware  {hardware}",
-        f"run       {directory.path}",
+        f"run       {directory.path}" + (f", resumed at step {learner.step:,}" if learner.step else ""),
     ]
     return "\n".join(lines)
 

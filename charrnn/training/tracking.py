@@ -112,16 +112,20 @@ class WandB:
         table = wandb.Table(columns=["step", "text"], data=[list(row) for row in samples])
         self._tracker.log({"samples": table, "step": step})
 
-    def finish(self, summary: Mapping[str, Any], model: Path | None) -> None:
-        """End the W&B run with `summary`; the ONNX file goes along as an artifact where online."""
+    def finish(self, results: Mapping[str, Any], model: Path) -> None:
+        """Record the results; the ONNX file goes along as an artifact where online."""
         import wandb
 
-        if self.mode != "disabled":
-            self._tracker.run.summary.update(dict(summary))
-            if model is not None and self.mode == "online":
-                artifact = wandb.Artifact(f"{self._tracker.run.name}-model", type="model")
-                artifact.add_file(str(model))
-                self._tracker.run.log_artifact(artifact)
+        if self.mode == "disabled":
+            return
+        self._tracker.run.summary.update(dict(results))
+        if self.mode == "online":
+            artifact = wandb.Artifact(f"{self._tracker.run.name}-model", type="model")
+            artifact.add_file(str(model))
+            self._tracker.run.log_artifact(artifact)
+
+    def close(self) -> None:
+        """End the W&B run."""
         self._tracker.finish()
 
 

@@ -1,0 +1,77 @@
+"""The text of a run: prepared once per machine, divided, and cut into batches."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from accelerate import Accelerator
+
+from charrnn.text.batches import Batches, Split, StreamBatches, WindowBatches, splits
+from charrnn.text.normaliser import Normaliser
+from charrnn.text.prepare import PreparedText, prepare
+from charrnn.training.config import BatchConfig, TextConfig
+from charrnn.training.devices import main_decides
+
+__all__ = ["RunText"]
+
+
+@dataclass(frozen=True)
+class RunText:
+    """A prepared text and its three splits."""
+
+    prepared: PreparedText
+    train: Split
+    validation: Split
+    test: Split
+
+    @classmethod
+    def open(cls, config: TextConfig, accelerator: Accelerator) -> Self:
+        """Prepare the text on the main process; the others open what it made, or make their own on another machine.
+
+        Every process calls this; an error of the main process is raised on all.
+        """
+        mine: list[PreparedText] = []
+
+        def on_main() -> dict[str, str]:
+            mine.append(_prepare(config, progress=True))
+            return {"path": str(mine[0].path), "description": mine[0].description}
+
+        made = main_decides(accelerator, on_main)
+        if not mine:
+            path = Path(made["path"])
+            found = path.exists()
+            mine.append(
+                PreparedText.open(path, description=made["description"]) if found else _prepare(config, progress=False)
+            )
+        fractions = {"validation_fraction": config.validation_fraction, "test_fraction": config.test_fraction}
+        return cls(mine[0], *splits(len(mine[0].stream), **fractions))
+
+    def batches(self, config: BatchConfig, seed: int) -> Batches:
+        """The order of the training split. Raises CorpusError where it is too short for one batch."""
+        sizes = {"batch_size": config.size, "length": config.length}
+        if config.mode == "stream":
+            return StreamBatches(self.prepared.stream, self.train, **sizes)
+        return WindowBatches(self.prepared.stream, self.train, **sizes, stride=config.stride, seed=seed)
+
+    def describe(self) -> dict[str, Any]:
+        """What config.json and W&B say of the text."""
+        return {
+            "sha256": self.prepared.sha256,
+            "description": self.prepared.description,
+            "characters": len(self.prepared.stream),
+            "vocabulary_size": len(self.prepared.vocabulary),
+            "splits": {split.name: [split.start, split.stop] for split in (self.train, self.validation, self.test)},
+        }
+
+
+def _prepare(config: TextConfig, *, progress: bool) -> PreparedText:
+    return prepare(
+        config.corpus,
+        sha256=config.sha256,
+        column=config.column,
+        hub_split=config.hub_split,
+        encoding=config.encoding,
+        encoding_errors=config.encoding_errors,
+        normaliser=Normaliser.named(*config.normaliser),
+        progress=progress,
+    )
