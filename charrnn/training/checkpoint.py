@@ -28,6 +28,7 @@ __all__ = [
     "optimiser_tensors",
     "prune",
     "read_checkpoint",
+    "read_progress",
     "write_checkpoint",
 ]
 
@@ -95,7 +96,15 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read the checkpoint at `path`, every file checked against the manifest. Raises RunError where one fails."""
     files = _read_files(path)
     tensors = {name: load(files[f"{name}.safetensors"]) for name in _TENSOR_FILES}
-    return Checkpoint(**tensors, progress=Progress(**json.loads(files["progress.json"])))
+    return Checkpoint(**tensors, progress=read_progress(path))
+
+
+def read_progress(path: Path) -> Progress:
+    """Where the checkpoint at `path` stands, without its tensors. Raises RunError where that cannot be read."""
+    try:
+        return Progress(**json.loads((path / "progress.json").read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(f"{path}: not a whole checkpoint ({error}): delete it to use the one before") from error
 
 
 def latest(directory: Path) -> Path | None:
@@ -121,9 +130,9 @@ def _complete(directory: Path) -> list[Path]:
 
 
 def _rank(path: Path) -> tuple[float, int]:
-    progress = json.loads((path / "progress.json").read_text())
-    loss = progress["validation_loss_nats"]
-    return (float("inf") if loss is None else loss), -progress["step"]
+    progress = read_progress(path)
+    loss = progress.validation_loss_nats
+    return (float("inf") if loss is None else loss), -progress.step
 
 
 def _read_files(path: Path) -> dict[str, bytes]:

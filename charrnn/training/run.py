@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor
 
 from charrnn.errors import ConfigError, CorpusError, TrainingError
@@ -206,18 +207,21 @@ class _Run:
 
     def _finish(self) -> None:
         """Score the test split with the best checkpoint's weights, export them, and say where everything is."""
-        best = checkpoints.best(self.directory.checkpoints)
-        assert best is not None, "the last step saves a checkpoint"
-        checkpoint = checkpoints.read_checkpoint(best)
-        self.learner.model.load_state_dict(checkpoint.model)
+        best = checkpoints.best(self.directory.checkpoints) if self.recorder else None
+        if best is not None:
+            self.learner.model.load_state_dict(checkpoints.read_checkpoint(best).model)
+        for parameter in self.learner.model.parameters():  # the other processes may not see this disk
+            parameter.data.copy_(broadcast(parameter.data))
         test = self._score(self.text.test)
         if self.recorder is None:
             return
-        self.recorder.record(self._position() | _named("test", test) | {"best_step": checkpoint.progress.step})
+        assert best is not None, "the last step saves a checkpoint"
+        best_step = checkpoints.read_progress(best).step
+        self.recorder.record(self._position() | _named("test", test) | {"best_step": best_step})
         results = export_run(self.directory, best, self.directory.model)
         self.recorder.refresh_views()
         self.recorder.finish(results, self.directory.model)
-        print(summary.closing(self.directory, checkpoint.progress.step, test, self._example_prompt()), flush=True)
+        print(summary.closing(self.directory, best_step, test, self._example_prompt()), flush=True)
 
     def _example_prompt(self) -> str:
         """A prompt that this model can read: the user's, or how the text begins."""
