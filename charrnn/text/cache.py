@@ -10,7 +10,7 @@ from pathlib import Path
 
 from charrnn.errors import CorpusError
 
-__all__ = ["default_cache_dir", "publish", "sync", "workspace", "writing_to"]
+__all__ = ["default_cache_dir", "publish", "sync", "using", "workspace"]
 
 _PREFIX = ".unfinished-"
 _ABANDONED_SECONDS = 24 * 3600.0  # an assumption: no download or preparation goes a day without touching its directory
@@ -24,14 +24,14 @@ def default_cache_dir() -> Path:
 
 
 @contextmanager
-def writing_to(directory: Path) -> Iterator[None]:
+def using(directory: Path) -> Iterator[None]:
     """Turn an OSError inside (disk full, no permission, not a directory) into a CorpusError with the remedy."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
         remedy = "make room or set CHARRNN_CACHE to a directory that can be written"
-        raise CorpusError(f"cannot write to the cache {directory}: {reason}; {remedy}") from error
+        raise CorpusError(f"the cache {directory} cannot be used: {reason}; {remedy}") from error
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def workspace(directory: Path) -> Iterator[Path]:
 
     A killed process leaves its own behind; those that are a day old are removed here too.
     """
-    with writing_to(directory):
+    with using(directory):
         directory.mkdir(parents=True, exist_ok=True)
         _sweep(directory)
         path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=directory))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from charrnn.errors import CorpusError
-from charrnn.text.cache import publish, sync, workspace, writing_to
+from charrnn.text.cache import publish, sync, using, workspace
 from charrnn.text.progress import progress_bar
 
 __all__ = ["Download", "fetch"]
@@ -37,9 +37,10 @@ def fetch(
     """
     directory = cache_dir / "downloads"
     path = directory / download.sha256
-    if path.is_file() and _sha256(path) == download.sha256:
-        return path
-    with workspace(directory) as unfinished, writing_to(directory):
+    with using(directory):
+        if path.is_file() and _sha256(path) == download.sha256:
+            return path
+    with workspace(directory) as unfinished, using(directory):
         body = unfinished / "body"
         _store(_blocks(download, progress=progress, timeout_seconds=timeout_seconds), body, download)
         publish(body, path)

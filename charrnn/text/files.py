@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, NoReturn
 
 from charrnn.errors import CorpusError
-from charrnn.text.cache import writing_to
+from charrnn.text.cache import using
 
 __all__ = ["Part", "file_part", "files_below", "looks_binary", "read_blocks", "spooled_part"]
 
@@ -46,7 +46,7 @@ def spooled_part(source: IO[bytes], *, name: str, directory: Path, until: ExitSt
 
     Raises CorpusError if the source cannot be read or the directory cannot be written.
     """
-    with writing_to(directory):
+    with using(directory):
         directory.mkdir(parents=True, exist_ok=True)
         spool = until.enter_context(tempfile.TemporaryFile(dir=directory))  # noqa: SIM115 (the stack closes it)
         size_bytes = sum(spool.write(block) for block in read_blocks(source, name))

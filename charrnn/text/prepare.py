@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import CorpusError
-from charrnn.text.cache import default_cache_dir, publish, sync, workspace, writing_to
+from charrnn.text.cache import default_cache_dir, publish, sync, using, workspace
 from charrnn.text.codepoints import NUM_CODE_POINTS, code_points, text_of
 from charrnn.text.corpus import Corpus, open_corpus
 from charrnn.text.decoding import ErrorPolicy, check_encoding
@@ -173,7 +173,7 @@ class _Job:
         return Vocabulary(text_of(np.flatnonzero(present)))
 
     def _nothing_left(self) -> str:
-        return f"{self.corpus.description}: the normaliser leaves no characters of this text; choose another normaliser"
+        return f"{self.corpus.description}: the normaliser leaves nothing of it; choose another --text.normaliser"
 
     def encode(self, vocabulary: Vocabulary, path: Path, *, content: str) -> tuple[int, Counter[str]]:
         """Write the ids of the text to `path`; return how many they are, and what the normaliser dropped.
@@ -201,7 +201,7 @@ class _Job:
 def _make(job: _Job, path: Path, content: str) -> None:
     """Make the cache entry `path`, or leave nothing."""
     vocabulary = job.vocabulary or job.find_vocabulary()
-    with workspace(path.parent) as unfinished, writing_to(path.parent):
+    with workspace(path.parent) as unfinished, using(path.parent):
         entry = unfinished / "entry"
         entry.mkdir()
         length, dropped = job.encode(vocabulary, entry / _IDS, content=content)

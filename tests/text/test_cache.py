@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from charrnn.errors import CorpusError
-from charrnn.text.cache import default_cache_dir, publish, workspace, writing_to
+from charrnn.text.cache import default_cache_dir, publish, using, workspace
 
 
 def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,6 +63,6 @@ def test_publishing_what_is_not_there_fails(tmp_path: Path) -> None:
 
 
 def test_an_error_of_the_system_names_path_and_remedy(tmp_path: Path) -> None:
-    expected = f"cannot write to the cache {tmp_path}: No space left on device; make room or set CHARRNN_CACHE to a"
-    with pytest.raises(CorpusError, match=f"^{re.escape(expected)}"), writing_to(tmp_path):
+    expected = f"the cache {tmp_path} cannot be used: No space left on device; make room or set CHARRNN_CACHE to a"
+    with pytest.raises(CorpusError, match=f"^{re.escape(expected)}"), using(tmp_path):
         Path("/dev/full").write_bytes(b"text")

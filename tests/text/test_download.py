@@ -73,5 +73,5 @@ def test_an_address_without_a_server_is_an_error(cache: Path, address: str) -> N
 
 def test_a_cache_that_cannot_be_written_is_an_error(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(CorpusError, match=r"cannot write to the cache .*file/downloads: .*; .*CHARRNN_CACHE"):
+    with pytest.raises(CorpusError, match=r"the cache .*file/downloads cannot be used: .*; .*CHARRNN_CACHE"):
         fetch(download(server, "good"), cache_dir=tmp_path / "file")

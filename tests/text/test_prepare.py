@@ -167,11 +167,9 @@ def test_empty_texts_are_refused(tmp_path: Path, cache: Path, vocabulary: Vocabu
     with pytest.raises(
         CorpusError, match=f"^{re.escape(str(path))}: this text is empty; name one that has characters$"
     ):
-        prepare((str(path), str(path))[:1], vocabulary=vocabulary)
+        prepare((str(path),), vocabulary=vocabulary)
     path.write_text("1234", encoding="utf-8")
-    with pytest.raises(
-        CorpusError, match="the normaliser leaves no characters of this text; choose another normaliser"
-    ):
+    with pytest.raises(CorpusError, match=r"the normaliser leaves nothing of it; choose another --text.normaliser"):
         prepare((str(path),), normaliser=Normaliser.named("notebook"), vocabulary=vocabulary)
     assert entries(cache) == []
 
@@ -204,7 +202,7 @@ def test_a_damaged_entry_is_made_again(novel: Path, cache: Path, file: str, dama
 
 def test_a_cache_that_cannot_be_written_is_an_error(novel: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    expected = rf"^cannot write to the cache {tmp_path}/file/prepared: Not a directory; .* CHARRNN_CACHE to a directory"
+    expected = rf"^the cache {tmp_path}/file/prepared cannot be used: Not a directory; .* CHARRNN_CACHE to a directory"
     with pytest.raises(CorpusError, match=expected):
         prepare((str(novel),), cache_dir=tmp_path / "file")
 
@@ -218,7 +216,7 @@ def test_a_full_disk_leaves_nothing(novel: Path, cache: Path) -> None:
     )
     process = python(code, novel, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     output = process.communicate()[0].decode()
-    assert re.fullmatch(f"cannot write to the cache {cache}/prepared: File too large; .*CHARRNN_CACHE.*\n", output)
+    assert re.fullmatch(f"the cache {cache}/prepared cannot be used: File too large; .*CHARRNN_CACHE.*\n", output)
     assert entries(cache) == []
 
 
@@ -288,14 +286,14 @@ def test_a_text_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None
 
 def test_memory_does_not_grow_with_the_text(tmp_path: Path) -> None:
     code = (
-        "import resource\nprepare((sys.argv[1],), progress=False, chunk_bytes=4 << 20)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
+        "import pathlib, re\nprepare((sys.argv[1],), progress=False, chunk_bytes=4 << 20)\n"
+        "print(re.findall(r'VmHWM:\\s*(\\d+) kB', pathlib.Path('/proc/self/status').read_text())[0])"
     )
     peaks = []
     for megabytes in (8, 72):
         (tmp_path / "text").write_bytes(b"words of some length and lines, too\n" * (megabytes * 1_000_000 // 36))
         process = python(code, tmp_path / "text", stdout=subprocess.PIPE)
-        peaks.append(int(process.communicate()[0]))
+        peaks.append(int(process.communicate()[0]) * 1024)
     # The 64 MB more would show at least once, as bytes; the noise between two runs is a few MB.
     assert peaks[1] - peaks[0] < 32_000_000
 

@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from datasets import Dataset, Features, Value
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -17,6 +18,15 @@ def ids(length: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     return np.random.default_rng(length).integers(0, 200, length).astype(dtype)
 
 
+def in_chunks(text: NDArray[Any], sizes: list[int]) -> EncodedStream:
+    """Return `text` as chunks of these sizes, with 5 ids of rubbish before the first and after each."""
+    places = np.cumsum([5, *(size + 5 for size in sizes)])[:-1]
+    buffer = np.full(len(text) + 5 * len(sizes) + 5, 255, dtype=text.dtype)
+    for place, piece in zip(places, np.split(text, np.cumsum(sizes)[:-1]), strict=True):
+        buffer[place : place + len(piece)] = piece
+    return EncodedStream(buffer, list(zip(places.tolist(), sizes, strict=True)))
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_what_is_written_is_read(tmp_path: Path, dtype: np.dtype[Any]) -> None:
     text = ids(1000, dtype)
@@ -25,7 +35,7 @@ def test_what_is_written_is_read(tmp_path: Path, dtype: np.dtype[Any]) -> None:
     stream = EncodedStream.open(tmp_path / "ids.arrow")
     assert len(stream) == 1000
     assert stream.dtype == dtype
-    assert len(stream._chunks) == -(-1000 * dtype.itemsize // 300)
+    assert len(stream._shifts) == -(-1000 * dtype.itemsize // 300)
     np.testing.assert_array_equal(stream.read(0, 1000), text)
     windows = stream.windows(np.array([997, 0, 299, 298, 5]), 3)
     assert windows.dtype == dtype
@@ -35,7 +45,7 @@ def test_what_is_written_is_read(tmp_path: Path, dtype: np.dtype[Any]) -> None:
 @given(st.lists(st.integers(0, 7), min_size=1, max_size=6).filter(any), st.data())
 def test_chunks_never_show(sizes: list[int], data: st.DataObject) -> None:
     text = ids(sum(sizes), np.dtype("uint16"))
-    stream = EncodedStream(np.split(text, np.cumsum(sizes)[:-1]))
+    stream = in_chunks(text, sizes)
     start = data.draw(st.integers(0, len(text)))
     stop = data.draw(st.integers(start, len(text)))
     np.testing.assert_array_equal(stream.read(start, stop), text[start:stop])
@@ -45,6 +55,14 @@ def test_chunks_never_show(sizes: list[int], data: st.DataObject) -> None:
         len(starts), length
     )
     np.testing.assert_array_equal(stream.windows(starts, length), expected, strict=True)
+
+
+def test_the_file_is_a_data_set(tmp_path: Path) -> None:
+    text = ids(700, np.dtype("uint16"))
+    write_ids(tmp_path / "ids.arrow", [text], text.dtype, chunk_bytes=600)
+    data_set = Dataset.from_file(str(tmp_path / "ids.arrow"))
+    assert data_set.features == Features({"ids": Value("uint16")})
+    assert data_set["ids"][:] == text.tolist()
 
 
 def test_reading_within_a_chunk_copies_nothing(tmp_path: Path) -> None:
@@ -58,7 +76,7 @@ def test_reading_within_a_chunk_copies_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sizes", [[100], [40, 60]])
 def test_bounds_are_checked(sizes: list[int]) -> None:
-    stream = EncodedStream([ids(size, np.dtype("uint8")) for size in sizes])
+    stream = in_chunks(ids(100, np.dtype("uint8")), sizes)
     for start, stop in [(-1, 5), (0, 101), (6, 5), (101, 101)]:
         with pytest.raises(IndexError, match=rf"\[{start}:{stop}\] is outside a stream of 100 characters"):
             stream.read(start, stop)
