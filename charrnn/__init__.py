@@ -3,12 +3,16 @@
 Importing this package is light (standard library and numpy); onnxruntime and torch come with the part that needs them.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from charrnn.errors import CharRNNError
 
 if TYPE_CHECKING:
     from charrnn.runtime import OnnxModel, generate
+
+# onnxruntime 1.29 and newer reports to its maker and keeps a device id in ~/.cache unless told not to before its import.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
 __all__ = ["CharRNNError", "OnnxModel", "__version__", "generate"]
