@@ -11,7 +11,7 @@ from charrnn.errors import CharRNNError
 if TYPE_CHECKING:
     from charrnn.runtime import OnnxModel, generate
 
-# onnxruntime 1.29 and newer reports to its maker and keeps a device id in ~/.cache unless told not to before its import.
+# From 1.29 on onnxruntime reports to its maker and keeps a device id in ~/.cache, unless this is set before its import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"

@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "parse"]
 
-# Threads that spin while they wait make a busy machine many times slower; set before torch loads its OpenMP.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Read by the libraries when they are imported, which is why it stands here.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads that spin make a busy machine many times slower
+os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # offline means offline, crash reports included
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 _USAGE = """\
 usage: charrnn-train PRESET [flags]
