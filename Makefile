@@ -1,17 +1,15 @@
 # `make demo` and `make test` each create .venv, install into it and do their work: Python >= 3.11 and make suffice.
 PYTHON ?= python3
 BIN := .venv/bin
+DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 .PHONY: demo test test-slow check clean
 
-.venv/installed: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	touch $@
-
 demo: .venv/installed
-	$(BIN)/accelerate launch --config_file accelerate_config.yaml train.py python-stdlib
-	
+	$(BIN)/accelerate launch --config_file accelerate_config.yaml train.py python-stdlib --run-dir $(DEMO)
+	@echo && echo "== charrnn-sample $(DEMO) --prompt 'def ' --length 600 --temperature 0.7 --seed 1"
+	@$(BIN)/charrnn-sample $(DEMO) --prompt 'def ' --length 600 --temperature 0.7 --seed 1
+
 test: .venv/installed
 	$(BIN)/pytest -n 2
 
@@ -25,3 +23,8 @@ check: .venv/installed
 
 clean:
 	rm -rf .venv build dist
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
