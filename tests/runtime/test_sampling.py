@@ -160,3 +160,13 @@ def test_a_seed_or_a_number_of_samples_out_of_range() -> None:
     for num_samples in (0, -3, 10**9):
         with pytest.raises(ConfigError, match=f"num-samples is {num_samples}: it must be at least 1 and at most"):
             Sampler(SamplingConfig(), 0, num_samples)
+
+
+def test_the_text_of_a_seed_is_as_the_contract_says() -> None:
+    """export/README.md: argmax of logits / T - log(e), e from default_rng([seed, row]), V numbers a character."""
+    seed, temperature = 11, 0.8
+    sampler = Sampler(SamplingConfig(temperature=temperature), seed, B)
+    generators = [np.random.default_rng([seed, row]) for row in range(B)]
+    for _ in range(600):
+        noise = np.stack([-np.log(rng.standard_exponential(V)) for rng in generators])
+        np.testing.assert_array_equal(sampler.choose(LOGITS), (LOGITS / temperature + noise).argmax(axis=1))
