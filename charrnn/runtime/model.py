@@ -48,7 +48,7 @@ class OnnxModel:
         file = find_model_file(Path(path))
         try:
             session = open_session(file)
-            metadata = _read_metadata(session)
+            metadata = ModelMetadata.from_properties(session.get_modelmeta().custom_metadata_map)
             model = cls(
                 path=file,
                 vocabulary=metadata.vocabulary,
@@ -61,6 +61,8 @@ class OnnxModel:
             model._try_one_step()
         except ModelFileError as error:
             raise ModelFileError(f"{file}: {error}") from error
+        except UnicodeDecodeError as error:  # a name or a text in the file
+            raise ModelFileError(f"{file}: it is damaged (not UTF-8): export or copy it again") from error
         return model
 
     def initial_state(self, batch: int) -> State:
@@ -97,14 +99,6 @@ class OnnxModel:
             raise ModelFileError("its state changes shape from one character to the next: export it again")
         if not np.isfinite(logits).all():
             raise ModelFileError("its weights are not finite numbers: train it again, with a lower learning rate")
-
-
-def _read_metadata(session: onnxruntime.InferenceSession) -> ModelMetadata:
-    try:
-        properties = session.get_modelmeta().custom_metadata_map
-    except UnicodeDecodeError as error:
-        raise ModelFileError("its metadata is not UTF-8: export or copy it again") from error
-    return ModelMetadata.from_properties(properties)
 
 
 def _read_signature(session: onnxruntime.InferenceSession) -> dict[str, tuple[int, int]]:

@@ -60,8 +60,10 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
     # The contract is one self-contained file. Looking for a second one where none can be keeps a hostile file from
     # pulling in any other of this machine.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+    content = _read(path)
     try:
-        return onnxruntime.InferenceSession(_read(path), options, providers=["CPUExecutionProvider"])
+        # With its fallback on, onnxruntime prints some errors to standard output and tries again.
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=False)
     except ORT_ERRORS as error:
         if "xternal data" in str(error):
             raise ModelFileError("it keeps weights in a second file: save it with external_data=False") from error

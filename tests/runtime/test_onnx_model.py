@@ -148,11 +148,23 @@ def test_missing_metadata(tmp_path: Path, key: str) -> None:
     assert f"no {key}" in refusal_of(proto, tmp_path)
 
 
-def test_metadata_that_is_not_utf8(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "damaged"),
+    [
+        (b"test_loss_nats", b"test_\xff\xfe_nats\x00\x00"),  # metadata
+        (b"batch", b"b\xfftch"),  # a dimension's name, which onnxruntime itself accepts
+        (b"next_state", b"n\xffxt_state"),  # a node's name, on which onnxruntime likes to print to stdout
+    ],
+)
+def test_text_that_is_not_utf8(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], text: bytes, damaged: bytes
+) -> None:
     content = HandMade().proto().SerializeToString()
+    assert text in content
     path = tmp_path / "wrong.onnx"
-    path.write_bytes(content.replace(b"test_loss_nats", b"test_\xff\xfe_nats"))
+    path.write_bytes(content.replace(text, damaged[: len(text)]))
     refusal(path)
+    assert capfdbinary.readouterr() == (b"", b"")
 
 
 def test_a_vocabulary_of_another_size(tmp_path: Path) -> None:
