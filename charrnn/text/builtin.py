@@ -9,13 +9,18 @@ from charrnn.text.files import Part, file_part, files_below
 
 __all__ = ["DOWNLOADS", "LOCAL", "TINY_SHAKESPEARE", "WAR_AND_PEACE"]
 
+# The novel as character models have used it since char-rnn: without Gutenberg's own pages. The address is of one
+# commit, so its bytes stay; they begin with a byte order mark, and a carriage return ends each line.
 WAR_AND_PEACE = Download(
-    address="https://www.gutenberg.org/",
-    sha256="e9d70cc7d26da7bb53c09a90844647f75cd2ef081b6aa358290a8cf7184d889b",
+    address="https://raw.githubusercontent.com/ThingsOfBeam/Corpus/9aad26592097f5ac852cb11b60bf250f01a39fca/warpeace_input.txt",
+    sha256="0139dcd32c37853541e8710281c32d823bb8ea86a86578916305bad06e3da0ea",
+    encoding="utf-8-sig",
+    line_end=b"\r",
 )
 TINY_SHAKESPEARE = Download(
     address="https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
     sha256="86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+    encoding="utf-8",
 )
 DOWNLOADS = {"war-and-peace": WAR_AND_PEACE, "tiny-shakespeare": TINY_SHAKESPEARE}
 """Built-in corpora that are fetched once."""

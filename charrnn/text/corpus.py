@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -146,7 +146,7 @@ class _Opener:
         if word in LOCAL:
             return LOCAL[word]()
         if word in self.downloads:
-            return [self._downloaded(self.downloads[word], name=word, encoding="utf-8")]
+            return [self._downloaded(self.downloads[word], name=word)]
         if word == "-":
             return [self._standard_input()]
         if _is_address(word):
@@ -158,9 +158,12 @@ class _Opener:
         except OSError as error:  # such as a name that is too long, or a directory that may not be entered
             raise CorpusError(f"{word}: cannot be read: {error.strerror}") from error
 
-    def _downloaded(self, download: Download, *, name: str, encoding: str | None = None) -> Part:
+    def _downloaded(self, download: Download, *, name: str) -> Part:
         path = fetch(download, cache_dir=self.cache_dir, progress=self.progress)
-        return file_part(path, name=name, encoding=encoding)
+        part = file_part(path, name=name, encoding=download.encoding)
+        if download.line_end == b"\n":
+            return part
+        return replace(part, blocks=lambda: (block.replace(download.line_end, b"\n") for block in part.blocks()))
 
     def _standard_input(self) -> Part:
         if sys.stdin is None or sys.stdin.closed:

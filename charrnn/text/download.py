@@ -25,6 +25,10 @@ class Download:
     address: str
     sha256: str
     """64 hexadecimal digits, lower case."""
+    encoding: str | None = None
+    """The encoding that the file is known to have; None where it is the user's to say."""
+    line_end: bytes = b"\n"
+    """The one byte that ends a line there; it is read as a newline."""
 
 
 def fetch(

@@ -153,6 +153,15 @@ def test_a_built_in_download_is_fetched_once(server: Server) -> None:
         assert (corpus.description, corpus.parts[0].name) == ("war-and-peace", "war-and-peace")
 
 
+def test_the_line_ends_of_a_download_are_read_as_newlines(server: Server) -> None:
+    sha256 = hashlib.sha256(server.body).hexdigest()
+    novel = Download(address=server.address("good"), sha256=sha256, encoding="utf-8-sig", line_end=b"\r")
+    with opened("war-and-peace", downloads={"war-and-peace": novel}) as corpus:
+        (part,) = corpus.parts
+        assert b"".join(part.blocks()) == server.body.replace(b"\r", b"\n")
+        assert part.encoding == "utf-8-sig"
+
+
 def test_standard_input_is_spooled_and_removed(cache: Path) -> None:
     write(input=b"piped\r\n" * 50_000, after=b"after")
     code = (
