@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -82,7 +83,7 @@ def write_checkpoint(directory: Path, checkpoint: Checkpoint) -> Path:
                 os.fsync(file.fileno())
         sync_directory(temporary)
         if final.exists():  # the same step again, after a resume
-            shutil.rmtree(final)
+            _delete(final)
         temporary.rename(final)
         sync_directory(directory)
     except OSError as error:
@@ -95,7 +96,10 @@ def write_checkpoint(directory: Path, checkpoint: Checkpoint) -> Path:
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read the checkpoint at `path`, every file checked against the manifest. Raises RunError where one fails."""
     files = _read_files(path)
-    tensors = {name: load(files[f"{name}.safetensors"]) for name in _TENSOR_FILES}
+    try:
+        tensors = {name: load(files[f"{name}.safetensors"]) for name in _TENSOR_FILES}
+    except SafetensorError as error:
+        raise RunError(f"{path}: not a whole checkpoint ({error}): delete it to use the one before") from error
     return Checkpoint(**tensors, progress=read_progress(path))
 
 
@@ -118,10 +122,17 @@ def best(directory: Path) -> Path | None:
 
 
 def prune(directory: Path, keep: int) -> None:
-    """Delete all checkpoints but the best and the newest `keep`."""
+    """Delete all checkpoints but the best and the newest `keep`, and what a killed process left unfinished."""
     complete = sorted(_complete(directory))
-    for path in set(complete[:-keep]) - {best(directory)}:
-        shutil.rmtree(path, ignore_errors=True)
+    unfinished = set(directory.glob("step-*")) - set(complete) | set(directory.glob(".step-*"))
+    for path in (set(complete[:-keep]) - {best(directory)}) | unfinished:
+        _delete(path)
+
+
+def _delete(path: Path) -> None:
+    """Delete a checkpoint. Its manifest goes first: whatever happens then, nobody takes the rest for a whole one."""
+    (path / "manifest.json").unlink(missing_ok=True)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def _complete(directory: Path) -> list[Path]:

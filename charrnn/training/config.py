@@ -13,6 +13,9 @@ from charrnn.model import Architecture
 
 __all__ = ["BatchConfig", "LogConfig", "OptimiserConfig", "TextConfig", "TrainConfig"]
 
+_SEEDS = 2**63
+"""Seeds that torch's generators take, as signed 64-bit numbers."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TextConfig:
@@ -117,6 +120,8 @@ class LogConfig:
     def __post_init__(self) -> None:
         _at_least(1, "log", self, "every")
         _at_least(0, "log", self, "sample_length", "sample_temperature")
+        if self.sample_temperature == float("inf"):
+            raise ConfigError("log.sample_temperature is inf: it must be a finite number")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +159,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _at_least(1, "", self, "epochs", "keep_checkpoints")
         _at_least(0, "", self, "max_steps", "evaluate_every", "seed", "threads")
+        if self.seed >= _SEEDS:
+            raise ConfigError(f"seed is {self.seed}: it must be below {_SEEDS}")
 
 
 def _at_least(least: int, group: str, config: object, *names: str) -> None:
