@@ -68,13 +68,16 @@ def wandb_mode(asked: str) -> str:
 
 
 def _has_wandb_key() -> bool:
+    import wandb  # it knows which host it would log in to
+
     if os.environ.get("WANDB_API_KEY"):
         return True
-    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    hosts = {urlsplit(wandb.Settings().base_url).netloc, "api.wandb.ai"}  # `wandb login` wrote the second one for years
     try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+        known = netrc.netrc(os.environ.get("NETRC")).hosts
     except (OSError, netrc.NetrcParseError):
         return False
+    return not hosts.isdisjoint(known)
 
 
 class WandB:
