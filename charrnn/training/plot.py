@@ -33,7 +33,8 @@ def plot_loss(records: list[Record], path: Path, *, title: str) -> None:
     if shown:
         _scale(axes, shown)
         axes.legend(frameon=False)
-    axes.set(xlabel="characters seen, millions", ylabel="loss, nats per character", title=title)
+    axes.set(xlabel="characters seen, millions", ylabel="loss, nats per character")
+    axes.set_title(title, parse_math=False)  # a $ in a directory's name begins no formula
     bits = axes.secondary_yaxis("right", functions=(_bits, _nats))
     bits.set_ylabel("bits per character")
     axes.grid(alpha=0.25)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import charrnn
-from charrnn.errors import RunError
+from charrnn.errors import CharRNNError, RunError
 from charrnn.files import write_atomically
 from charrnn.text.normaliser import Normaliser
 from charrnn.text.vocabulary import Vocabulary
@@ -61,13 +61,15 @@ class RunDirectory:
         write_atomically(self.config, json.dumps(description, ensure_ascii=False, indent=1))
 
     def read_description(self) -> dict[str, Any]:
-        """What `write_description` put into config.json. Raises RunError where it is not there or not JSON."""
+        """What `create` put into config.json. Raises RunError where it is not there, or not that."""
         try:
             description: dict[str, Any] = json.loads(self.config.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise RunError(f"{self.path}: holds no run (no config.json): start one without --resume") from error
         except (OSError, ValueError) as error:
             raise RunError(f"{self.config}: cannot be read ({error}): restore it from a copy") from error
+        if not isinstance(description, dict) or not description.keys() >= {"charrnn", "config", "text"}:
+            raise RunError(f"{self.config}: is not a charrnn run's: restore it from a copy, or name another --run-dir")
         return description
 
     def read_vocabulary(self) -> tuple[Vocabulary, Normaliser]:
@@ -75,7 +77,7 @@ class RunDirectory:
         try:
             both = json.loads(self.vocabulary.read_text(encoding="utf-8"))
             return Vocabulary.from_dict(both["vocabulary"]), Normaliser.from_list(both["normaliser"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, CharRNNError) as error:
             raise RunError(f"{self.vocabulary}: cannot be read ({error}): restore it from a copy") from error
 
     def _check_same_run(self, config: TrainConfig) -> None:

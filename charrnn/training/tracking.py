@@ -57,27 +57,36 @@ def wandb_mode(asked: str) -> str:
     `auto` is WANDB_MODE where that is set, online where an API key is found (WANDB_API_KEY or ~/.netrc), else offline.
     Raises ConfigError for `online` without a key.
     """
-    if asked == "auto":
-        chosen = os.environ.get("WANDB_MODE", "")
-        if chosen in _MODES:
-            return chosen
+    chosen = os.environ.get("WANDB_MODE", "") if asked == "auto" else asked
+    if chosen not in _MODES:
         return "online" if _has_wandb_key() else "offline"
-    if asked == "online" and not _has_wandb_key():
-        raise ConfigError("log.wandb is online, but there is no W&B login here: run `wandb login`, or use offline")
-    return asked
+    if chosen == "online" and not _has_wandb_key():
+        who = "WANDB_MODE" if asked == "auto" else "log.wandb"
+        raise ConfigError(f"{who} is online, but there is no W&B login here: run `wandb login`, or use offline")
+    return chosen
 
 
 def _has_wandb_key() -> bool:
-    import wandb  # it knows which host it would log in to
-
     if os.environ.get("WANDB_API_KEY"):
         return True
-    hosts = {urlsplit(wandb.Settings().base_url).netloc, "api.wandb.ai"}  # `wandb login` wrote the second one for years
     try:
         known = netrc.netrc(os.environ.get("NETRC")).hosts
     except (OSError, netrc.NetrcParseError):
         return False
-    return not hosts.isdisjoint(known)
+    return not _wandb_hosts().isdisjoint(known)
+
+
+def _wandb_hosts() -> set[str]:
+    """The names under which wandb would look for a login in ~/.netrc."""
+    import wandb  # it knows which host it would log in to
+
+    settings = wandb.Settings(silent=True)
+    public = {urlsplit(settings.base_url).netloc, "api.wandb.ai"}  # `wandb login` wrote the second one for years
+    directory = Path(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb").expanduser()
+    settings.settings_system = str(directory / "settings")  # where `wandb login --host` keeps the host
+    settings.update_from_system_settings()
+    host = urlsplit(os.environ.get("WANDB_BASE_URL") or settings.base_url).netloc
+    return public if host in public else {host}
 
 
 class WandB:

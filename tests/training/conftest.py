@@ -1,0 +1,28 @@
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState
+
+from charrnn.training.devices import start
+
+
+@pytest.fixture
+def accelerators() -> Iterator[Callable[[str], Accelerator]]:
+    """Makes the Accelerator of this process, of one precision; accelerate keeps it as global state, which ends here."""
+    threads = torch.get_num_threads()
+    _forget()
+    yield lambda precision: start(mixed_precision=precision, threads=1)
+    _forget()
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def accelerator(accelerators: Callable[[str], Accelerator]) -> Accelerator:
+    return accelerators("no")
+
+
+def _forget() -> None:
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()

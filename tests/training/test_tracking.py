@@ -1,0 +1,288 @@
+"""metrics.jsonl is the record; W&B, read back from its own file, is the same in another place."""
+
+import json
+import math
+import os
+import pty
+import select
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from charrnn.errors import ConfigError, RunError
+from charrnn.training.tracking import MetricsFile, wandb_mode
+from tests.conftest import ROOT, TIMEOUT_SECONDS, Finished, command_line
+
+KEY = "0123456789" * 4
+
+# metrics.jsonl
+
+
+@pytest.fixture
+def metrics(tmp_path: Path) -> MetricsFile:
+    return MetricsFile(tmp_path / "metrics.jsonl")
+
+
+def test_one_json_object_a_line(metrics: MetricsFile, tmp_path: Path) -> None:
+    assert metrics.read() == []
+    written: list[dict[str, Any]] = [{"step": 1, "loss": 0.1 + 0.2}, {"step": 2, "sample": "é\n\u2028 line?\r😀"}]
+    for record in written:
+        metrics.append(record)
+    assert metrics.read() == written
+    lines = (tmp_path / "metrics.jsonl").read_bytes().splitlines()
+    assert [json.loads(line) for line in lines] == written
+
+
+@pytest.mark.parametrize(("step", "kept"), [(0, []), (20, [10, 20, 20]), (25, [10, 20, 20]), (99, [10, 20, 20, 30])])
+def test_rewinding_forgets_what_came_later(metrics: MetricsFile, step: int, kept: list[int]) -> None:
+    for at in (10, 20, 20, 30):
+        metrics.append({"step": at})
+    metrics.rewind(step)
+    assert [record["step"] for record in metrics.read()] == kept
+    metrics.append({"step": step + 1})
+    assert len(metrics.read()) == len(kept) + 1
+
+
+def test_rewinding_what_is_not_there_begins_it(metrics: MetricsFile) -> None:
+    metrics.rewind(0)
+    assert metrics.read() == []
+
+
+@pytest.mark.parametrize("lost", range(1, 30))
+def test_a_last_line_that_a_crash_cut_short_is_left_out(metrics: MetricsFile, tmp_path: Path, lost: int) -> None:
+    path = tmp_path / "metrics.jsonl"
+    for step in (1, 2):
+        metrics.append({"step": step, "loss": 1.25e-3})
+    last = path.read_bytes().splitlines(keepends=True)[-1]
+    assert len(last) == 29
+    path.write_bytes(path.read_bytes()[:-lost])
+    assert metrics.read() == [{"step": 1, "loss": 1.25e-3}]
+    metrics.rewind(5)
+    metrics.append({"step": 6})
+    assert [record["step"] for record in metrics.read()] == [1, 6]
+
+
+def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"metrics.jsonl: cannot be written \(No such file or directory\)"):
+        MetricsFile(tmp_path / "gone" / "metrics.jsonl").append({"step": 1})
+
+
+# Where W&B logs to
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+def log_in(home: Path, host: str) -> None:
+    """What `wandb login` writes."""
+    path = home / ".netrc"
+    path.write_text(f"machine {host}\n  login user\n  password {KEY}\n")
+    path.chmod(0o600)
+
+
+@pytest.mark.parametrize(
+    ("asked", "environment", "mode"),
+    [
+        ("auto", {}, "offline"),
+        ("auto", {"WANDB_API_KEY": KEY}, "online"),
+        ("auto", {"WANDB_API_KEY": ""}, "offline"),
+        ("auto", {"WANDB_MODE": "offline", "WANDB_API_KEY": KEY}, "offline"),
+        ("auto", {"WANDB_MODE": "disabled", "WANDB_API_KEY": KEY}, "disabled"),
+        ("auto", {"WANDB_MODE": "online", "WANDB_API_KEY": KEY}, "online"),
+        ("auto", {"WANDB_MODE": "nonsense"}, "offline"),
+        ("offline", {"WANDB_MODE": "online", "WANDB_API_KEY": KEY}, "offline"),
+        ("disabled", {"WANDB_API_KEY": KEY}, "disabled"),
+        ("online", {"WANDB_MODE": "offline", "WANDB_API_KEY": KEY}, "online"),
+    ],
+)
+def test_the_mode_from_the_environment(
+    home: Path, monkeypatch: pytest.MonkeyPatch, asked: str, environment: dict[str, str], mode: str
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert wandb_mode(asked) == mode
+
+
+def test_a_login_is_found_where_wandb_login_puts_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log_in(home, "api.wandb.ai")
+    assert wandb_mode("auto") == wandb_mode("online") == "online"
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org:8443/path")
+    assert wandb_mode("auto") == "offline", "a login at another host is none here"
+    log_in(home, "wandb.example.org:8443")
+    assert wandb_mode("auto") == "online"
+    monkeypatch.delenv("WANDB_BASE_URL")
+    assert wandb_mode("auto") == "offline"
+
+
+@pytest.mark.parametrize("directory", ["", "elsewhere"])
+def test_the_host_of_wandb_login_host(home: Path, monkeypatch: pytest.MonkeyPatch, directory: str) -> None:
+    log_in(home, "wandb.example.org")
+    settings = home / (directory or ".config/wandb") / "settings"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("[default]\nbase_url = https://wandb.example.org\n")
+    if directory:
+        assert wandb_mode("auto") == "offline"
+        monkeypatch.setenv("WANDB_CONFIG_DIR", str(settings.parent))
+    assert wandb_mode("auto") == wandb_mode("online") == "online"
+
+
+def test_a_netrc_elsewhere_and_one_that_is_broken(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log_in(home, "api.wandb.ai")
+    (home / ".netrc").rename(home / "moved")
+    assert wandb_mode("auto") == "offline"
+    monkeypatch.setenv("NETRC", str(home / "moved"))
+    assert wandb_mode("auto") == "online"
+    (home / "moved").write_text("machine\nnonsense")
+    assert wandb_mode("auto") == "offline"
+
+
+@pytest.mark.parametrize(
+    ("asked", "environment", "name"),
+    [("online", {}, "log.wandb"), ("online", {"WANDB_MODE": "offline"}, "log.wandb"),
+     ("auto", {"WANDB_MODE": "online"}, "WANDB_MODE")],
+)  # fmt: skip
+def test_online_without_a_login_is_a_mistake(
+    home: Path, monkeypatch: pytest.MonkeyPatch, asked: str, environment: dict[str, str], name: str
+) -> None:
+    for key, value in environment.items():
+        monkeypatch.setenv(key, value)
+    with pytest.raises(ConfigError, match=f"{name} is online, but there is no W&B login here: run `wandb login`"):
+        wandb_mode(asked)
+
+
+def on_a_terminal(command: list[str], environment: dict[str, str]) -> str:
+    """What `command` writes to a terminal, until it ends; nobody types anything."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(command, cwd=ROOT, stdin=slave, stdout=slave, stderr=slave, env=environment)
+    os.close(slave)
+    output, deadline = b"", time.monotonic() + TIMEOUT_SECONDS
+    try:
+        while time.monotonic() < deadline:
+            readable, _, _ = select.select([master], [], [], 1.0)
+            if readable:
+                try:
+                    output += os.read(master, 4096)
+                except OSError:  # the terminal's last user has gone
+                    break
+        assert process.poll() is not None or process.wait(10) is not None, f"it waits: {output.decode()}"
+    finally:
+        process.kill()
+        process.wait()
+        os.close(master)
+    return output.decode()
+
+
+def test_a_terminal_without_a_login_is_never_asked(home: Path, tmp_path: Path) -> None:
+    """W&B itself would ask for an account, endlessly."""
+    environment = os.environ | {"WANDB_MODE": "online", "HOME": str(home), "COLUMNS": "200"}
+    command = command_line("-m", "charrnn.cli.train", "alphabet", "--run-dir", tmp_path / "run")
+    lines = on_a_terminal(command, environment).splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("charrnn-train: error: WANDB_MODE is online, but there is no W&B login here")
+    assert not (tmp_path / "run").exists()
+
+
+# A real offline run
+
+
+def inspected(run: Path) -> list[dict[str, Any]]:
+    """All records of the W&B run below `run`, by the reader that wandb itself has."""
+    (path,) = (run / "wandb").glob("offline-run-*/run-*.wandb")
+    result = subprocess.run(
+        command_line("-m", "wandb", "leet", "inspect", "--json", path),
+        capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=True,
+    )  # fmt: skip
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def wandb_records(trained: Finished) -> list[dict[str, Any]]:
+    return inspected(trained.run)
+
+
+def history(records: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """What was logged, without W&B's own additions."""
+    for record in records:
+        if record["type"] == "history":
+            yield {name: value for name, value in record["history"]["item"].items() if not name.startswith("_")}
+
+
+def test_wandb_has_every_metric_of_the_record(trained: Finished, wandb_records: list[dict[str, Any]]) -> None:
+    logged = [item for item in history(wandb_records) if not any(name.startswith("samples") for name in item)]
+    recorded = [{name: value for name, value in r.items() if name != "sample"} for r in trained.records()]
+    assert logged == recorded, "same names, same order, same values to the last bit"
+    names = set().union(*logged)
+    assert names >= {
+        *(f"{split}_{what}" for split in ("train", "validation", "test") for what in ("loss_nats", "bpc", "accuracy")),
+        "step", "characters_seen", "learning_rate", "gradient_norm", "characters_per_second",
+    }  # fmt: skip
+
+
+def test_step_is_the_axis(wandb_records: list[dict[str, Any]]) -> None:
+    (metric,) = [record["metric"] for record in wandb_records if record["type"] == "metric"]
+    assert (metric["glob_name"], metric["step_metric"]) == ("*", "step")
+
+
+def test_wandb_has_the_config(trained: Finished, wandb_records: list[dict[str, Any]]) -> None:
+    (config,) = [record["config"]["update"] for record in wandb_records if record["type"] == "config"]
+    description = json.loads((trained.run / "config.json").read_text())
+    assert config.pop("parameters") == 3446
+    text = config.pop("text")
+    assert text == description["config"].pop("text") | description["text"]
+    assert config == description["config"]
+
+
+def test_wandb_has_the_table_of_samples(trained: Finished) -> None:
+    tables = (trained.run / "wandb").glob("offline-run-*/files/media/table/*.table.json")
+    largest = max((json.loads(path.read_text()) for path in tables), key=lambda table: len(table["data"]))
+    samples = [[record["step"], record["sample"]] for record in trained.records("sample")]
+    assert [step for step, _ in samples] == [30, 60]
+    assert largest == {"columns": ["step", "text"], "data": samples}
+
+
+def test_wandb_s_summary_has_the_results(trained: Finished, wandb_records: list[dict[str, Any]]) -> None:
+    summary: dict[str, Any] = {}
+    for record in wandb_records:
+        if record["type"] == "summary":
+            summary |= record["summary"].get("update", {})
+    (test,) = trained.records("test_loss_nats")
+    assert summary["test_loss_nats"] == test["test_loss_nats"]
+    assert summary["corpus"] == "alphabet"
+    (exit_record,) = [record["exit"] for record in wandb_records if record["type"] == "exit"]
+    assert exit_record.get("exit_code", 0) == 0
+
+
+def test_every_record_says_where_it_stands(trained: Finished) -> None:
+    records = trained.records()
+    assert [record["step"] for record in trained.records("train_loss_nats")] == [7, 14, 21, 28, 30, 35, 42, 49, 56, 60]
+    for record in records:
+        assert record["characters_seen"] == 400 * record["step"]
+        for name in ("train", "validation", "test"):
+            if f"{name}_loss_nats" in record:
+                assert record[f"{name}_bpc"] == record[f"{name}_loss_nats"] / math.log(2)
+                assert 0 <= record[f"{name}_accuracy"] <= 1
+    losses = [record["train_loss_nats"] for record in trained.records("train_loss_nats")]
+    assert losses[0] > 2
+    assert losses[-1] < 0.1
+
+
+@pytest.mark.slow
+def test_a_network_that_is_not_there_ends_in_an_offline_run(home: Path, tmp_path: Path) -> None:
+    """With a key and `auto`: after W&B's own time-out, not after minutes, and training goes on."""
+    environment = os.environ | {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": "http://127.0.0.1:9", "HOME": str(home)}
+    command = command_line("-m", "charrnn.cli.train", "alphabet", "--run-dir", tmp_path / "run", "--max-steps", 5)
+    process = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    assert "W&B is not reachable" in process.stderr
+    assert "logging offline" in process.stderr
+    logged = list(history(inspected(tmp_path / "run")))
+    assert logged[-1]["step"] == 5
