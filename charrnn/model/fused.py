@@ -30,12 +30,11 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, state: Tensor, W_h: Tensor) -> Tensor:
         history = inputs.new_empty(inputs.shape[0] + 1, *state.shape)  # h_0, h_1, ..., h_T
-        history[0] = state
+        history[0], history[1:] = state, inputs
         W_h_transposed = W_h.T
         h = history[0]
-        for x, h_next in zip(inputs.unbind(), history[1:].unbind(), strict=True):
-            torch.addmm(x, h, W_h_transposed, out=h_next).tanh_()
-            h = h_next
+        for x in history[1:].unbind():
+            h = x.addmm_(h, W_h_transposed).tanh_()  # in place: x_t's memory becomes h_t's
         ctx.save_for_backward(history, W_h)
         return history[1:]
 
