@@ -1,0 +1,266 @@
+"""model.onnx is export/README.md's contract, computes what torch computes, and is whole or absent."""
+
+import getpass
+import json
+import platform
+import re
+import resource
+import signal
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+import charrnn.export as export_module
+from charrnn import OnnxModel, generate
+from charrnn.errors import RunError
+from charrnn.export import OPSET, PARITY_TOLERANCE, SingleStep, export_onnx, parity
+from charrnn.model import CharRNN, ModelConfig
+from charrnn.runtime.metadata import ModelMetadata
+from charrnn.text.normaliser import Normaliser
+from charrnn.text.vocabulary import Vocabulary
+from charrnn.training.sample import write_sample
+
+GOLDEN = Path(__file__).parent / "golden" / "onnx-metadata.json"
+E, H = 5, 13
+NORMALISER = Normaliser.named("notebook-spaced")
+TRAINING = {"corpus": "none", "step": 60, "test_loss_nats": 1.5, "validation_loss_nats": None}
+
+
+def vocabulary_of(V: int) -> Vocabulary:
+    """V characters: a newline, then letters and on into what has more than one byte in UTF-8."""
+    return Vocabulary("\n" + "".join(map(chr, range(ord("a"), ord("a") + V - 1))))
+
+
+def model_of(V: int = 11, L: int = 1, seed: int = 0) -> CharRNN:
+    torch.manual_seed(seed)
+    model = CharRNN(ModelConfig(vocabulary_size=V, embedding_size=E, hidden_size=H, num_layers=L, dropout=0.4))
+    for name, parameter in model.named_parameters():
+        if name.startswith("b_"):
+            torch.nn.init.normal_(parameter, std=0.3)  # zero biases would hide a missing one
+    return model
+
+
+def export(model: CharRNN, path: Path) -> float:
+    vocabulary = vocabulary_of(model.config.vocabulary_size)
+    return export_onnx(model, path, vocabulary=vocabulary, normaliser=NORMALISER, training=TRAINING)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[CharRNN, Path]:
+    model, path = model_of(), tmp_path_factory.mktemp("exported") / "model.onnx"
+    export(model, path)
+    return model, path
+
+
+# The same function
+
+
+@pytest.mark.parametrize(("V", "L"), [(1, 1), (11, 1), (57, 2), (300, 3)])
+def test_every_batch_size_and_layer_equals_torch(tmp_path: Path, V: int, L: int) -> None:
+    model, path = model_of(V, L).train(), tmp_path / "model.onnx"
+    assert export(model, path) <= PARITY_TOLERANCE
+    assert model.training, "the model is left as it was"
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    model.eval()
+    for batch in (1, 2, 7):
+        state = torch.randn(L, batch, H).clamp(-1, 1)
+        for token in torch.randint(V, (9, batch)):
+            logits, next_state = session.run(
+                ["logits", "next_state"], {"token": token.numpy(), "state": state.numpy()}
+            )  # fmt: skip
+            with torch.no_grad():
+                expected, expected_state = model(token[:, None], state)
+            # One step of float32 from the same state: a few units of 1e-7, logits being about 1.
+            np.testing.assert_allclose(logits, expected[:, 0].numpy(), atol=2e-6, rtol=0)
+            np.testing.assert_allclose(next_state, expected_state.numpy(), atol=2e-6, rtol=0)
+            state = expected_state
+    rows = session.run(["logits"], {"token": np.arange(V), "state": np.zeros((L, V, H), np.float32)})[0]
+    with torch.no_grad():
+        np.testing.assert_allclose(rows, model(torch.arange(V)[:, None])[0][:, 0].numpy(), atol=2e-6, rtol=0)
+
+
+def test_the_greedy_text_is_the_same_in_torch_and_in_the_file(exported: tuple[CharRNN, Path]) -> None:
+    model, path = exported
+    text = write_sample(model, vocabulary_of(11), "abc", length=200, temperature=0.0, seed=0)
+    assert generate(path, "abc", 200, temperature=0.0) == text
+    assert len(set(text)) > 3, "and not one letter for ever"
+
+
+def test_a_seed_gives_the_same_text_in_torch_and_in_the_file(exported: tuple[CharRNN, Path]) -> None:
+    """The same sampler draws for both; 200 draws that fall within 1e-6 of a border would be a wonder."""
+    model, path = exported
+    text = write_sample(model.train(), vocabulary_of(11), "", length=200, temperature=0.8, seed=7)
+    assert generate(path, "", 200, temperature=0.8, seed=7) == text
+    assert model.training
+
+
+def test_large_logits_are_compared_in_their_own_units(tmp_path: Path) -> None:
+    """alphabet-notebook's learning rate of 200 ends with logits of 37,000; float32 knows those to within 0.002."""
+    model = model_of()
+    with torch.no_grad():
+        model.fc.weight.mul_(1e5)
+    assert export(model, tmp_path / "model.onnx") <= PARITY_TOLERANCE
+
+
+# The contract
+
+
+@pytest.mark.parametrize("L", [1, 2])
+def test_names_types_shapes_opset_and_version(tmp_path: Path, L: int) -> None:
+    V, path = 11, tmp_path / "model.onnx"
+    export(model_of(V, L), path)
+    proto = onnx.load(path)
+    assert proto.ir_version == 10
+    assert [(opset.domain, opset.version) for opset in proto.opset_import] == [("", OPSET)]
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    batch = "batch"
+    assert [(node.name, node.type, node.shape) for node in session.get_inputs()] == [
+        ("token", "tensor(int64)", [batch]),
+        ("state", "tensor(float)", [L, batch, H]),
+    ]
+    assert [(node.name, node.type, node.shape) for node in session.get_outputs()] == [
+        ("logits", "tensor(float)", [batch, V]),
+        ("next_state", "tensor(float)", [L, batch, H]),
+    ]
+
+
+def test_the_runtime_accepts_it(exported: tuple[CharRNN, Path]) -> None:
+    model = OnnxModel.load(exported[1])
+    assert model.vocabulary == vocabulary_of(11)
+    assert model.normaliser == NORMALISER
+    assert model.config == asdict(exported[0].config)
+    assert model.training == TRAINING
+
+
+def test_the_embedding_and_the_biases_are_folded_into_one_table(exported: tuple[CharRNN, Path]) -> None:
+    """The weights in the file are [V, H], [H, H], [H, V] and [V], and nothing of a size of E."""
+    shapes = sorted(
+        tuple(tensor.dims)
+        for tensor in onnx.load(exported[1]).graph.initializer
+        if len(tensor.dims) and max(tensor.dims) > 1
+    )
+    assert shapes == [(11,), (11, H), (H, 11), (H, H)]
+
+
+def test_the_metadata_is_the_golden_one(exported: tuple[CharRNN, Path]) -> None:
+    """Keys and values, byte by byte: files that are out there have them."""
+    golden = json.loads(GOLDEN.read_text())
+    assert {entry.key: entry.value for entry in onnx.load(exported[1]).metadata_props} == golden
+
+
+def test_the_golden_metadata_can_be_read() -> None:
+    metadata = ModelMetadata.from_properties(json.loads(GOLDEN.read_text()))
+    assert (metadata.vocabulary, metadata.normaliser) == (vocabulary_of(11), NORMALISER)
+    assert metadata.config["hidden_size"] == H
+
+
+def test_one_file_that_knows_nothing_of_the_machine(exported: tuple[CharRNN, Path]) -> None:
+    path = exported[1]
+    assert [entry.name for entry in path.parent.iterdir()] == ["model.onnx"], "no external data"
+    proto = onnx.load(path, load_external_data=False)
+    assert not any(tensor.external_data for tensor in proto.graph.initializer)
+    assert not any(node.doc_string or node.metadata_props for node in proto.graph.node)
+    content = path.read_bytes()
+    assert not re.findall(rb"[\w/\\.-]*(?:\.py\b|site-packages|[/\\]lib[/\\])[\w/\\.-]*", content)
+    for secret in (str(Path.cwd()), str(Path(torch.__file__).parent), platform.node(), str(Path.home())):
+        assert len(secret) < 3 or secret.encode() not in content, secret
+    assert f"/{getpass.getuser()}/".encode() not in content
+
+
+def test_the_same_model_is_the_same_file(exported: tuple[CharRNN, Path], tmp_path: Path) -> None:
+    export(exported[0], tmp_path / "again.onnx")
+    assert (tmp_path / "again.onnx").read_bytes() == exported[1].read_bytes()
+
+
+# Whole or absent
+
+
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """No file may grow beyond 1 KiB: a write then fails as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    signal.signal(signal.SIGXFSZ, previous)
+
+
+@pytest.mark.parametrize("before", [None, b"the old one"])
+@pytest.mark.usefixtures("small_disk")
+def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, before: bytes | None) -> None:
+    path = tmp_path / "model.onnx"
+    if before is not None:
+        path.write_bytes(before)
+    with pytest.raises(RunError, match=r"model.onnx: cannot be written \(File too large\)"):
+        export(model_of(), path)
+    assert [entry.read_bytes() for entry in tmp_path.iterdir()] == ([] if before is None else [before])
+
+
+@pytest.fixture(scope="module")
+def two_layers() -> tuple[CharRNN, onnx.ModelProto]:
+    model = model_of(L=2).eval()
+    return model, export_module._trace(SingleStep(model))
+
+
+def spoilt(proto: onnx.ModelProto, weight: str, by: float) -> bytes:
+    """The graph, one number of one weight changed."""
+    copy = onnx.ModelProto.FromString(proto.SerializeToString())
+    (tensor,) = [tensor for tensor in copy.graph.initializer if tensor.name == weight]
+    values = onnx.numpy_helper.to_array(tensor).copy()
+    values.reshape(-1)[3] += by
+    tensor.CopyFrom(onnx.numpy_helper.from_array(values, weight))
+    return copy.SerializeToString()
+
+
+@pytest.mark.parametrize(
+    ("weight", "by"), [("table", 0.1), ("W_h_0", 0.1), ("W_e_1", 0.1), ("b_1", 1e-3), ("W_o", -0.1), ("b_o", 1e-4)]
+)
+def test_parity_sees_one_wrong_number(two_layers: tuple[CharRNN, onnx.ModelProto], weight: str, by: float) -> None:
+    model, proto = two_layers
+    assert parity(spoilt(proto, weight, 0.0), model) <= PARITY_TOLERANCE
+    assert parity(spoilt(proto, weight, by), model) > 5 * PARITY_TOLERANCE
+
+
+def test_parity_of_numbers_that_are_none_is_infinite(two_layers: tuple[CharRNN, onnx.ModelProto]) -> None:
+    assert parity(spoilt(two_layers[1], "W_o", float("nan")), two_layers[0]) == float("inf")
+
+
+def test_a_graph_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trace, path = export_module._trace, tmp_path / "model.onnx"
+
+    def wrong(step: SingleStep) -> onnx.ModelProto:
+        step.get_buffer("W_h_0")[2, 1] += 0.01
+        return trace(step)
+
+    monkeypatch.setattr(export_module, "_trace", wrong)
+    path.write_bytes(b"the old one")
+    with pytest.raises(
+        RunError, match=r"model.onnx: not exported: the graph differs from torch by .* \(at most 1e-05\)"
+    ):
+        export(model_of(), path)
+    assert path.read_bytes() == b"the old one"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_spoilt_model_is_not_written(tmp_path: Path) -> None:
+    model = model_of()
+    with torch.no_grad():
+        model.fc.bias[0] = float("nan")
+    with pytest.raises(RunError, match="differs from torch by inf"):
+        export(model, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_recurrence_is_the_same_graph(tmp_path: Path, exported: tuple[CharRNN, Path]) -> None:
+    reference = CharRNN(replace(exported[0].config, recurrence="reference"))
+    reference.load_state_dict(exported[0].state_dict())
+    export(reference, tmp_path / "model.onnx")
+    weights = [onnx.load(path).graph.initializer for path in (tmp_path / "model.onnx", exported[1])]
+    assert weights[0] == weights[1]
