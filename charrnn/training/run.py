@@ -177,6 +177,8 @@ class _Run:
 
     def _save(self, validation_loss_nats: float | None) -> None:
         state = self.learner.checkpoint(validation_loss_nats)
+        if not all(bool(value.isfinite().all()) for value in state.model.values()):
+            raise self._diverged(f"a parameter is no longer a number after step {self.learner.step}")
         if self.accelerator.is_main_process:
             checkpoints.write_checkpoint(self.directory.checkpoints, state)
             checkpoints.prune(self.directory.checkpoints, self.config.keep_checkpoints)
@@ -196,12 +198,14 @@ class _Run:
 
     def _stop_if_diverged(self, loss: float) -> None:
         """Raise TrainingError, on all processes alike, before a spoilt model can be saved."""
-        if math.isfinite(loss):
-            return
+        if not math.isfinite(loss):
+            raise self._diverged(f"the loss is {loss} at step {self.learner.step}")
+
+    def _diverged(self, what: str) -> TrainingError:
         good = checkpoints.latest(self.directory.checkpoints)
         kept = f"the last good checkpoint is {good}" if good else "there is no checkpoint yet"
-        raise TrainingError(
-            f"the loss is {loss} at step {self.learner.step}, so training stopped; {kept}: start another run with a "
+        return TrainingError(
+            f"{what}, so training stopped; {kept}: start another run with a "
             f"lower --optimiser.learning-rate (it was {self.config.optimiser.learning_rate}) or --optimiser.clip-norm"
         )
 

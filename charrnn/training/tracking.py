@@ -55,9 +55,12 @@ def wandb_mode(asked: str) -> str:
     """Decide between online, offline and disabled before W&B is started, since it would ask or wait.
 
     `auto` is WANDB_MODE where that is set, online where an API key is found (WANDB_API_KEY or ~/.netrc), else offline.
-    Raises ConfigError for `online` without a key.
+    Raises ConfigError for `online` without a key, and for a WANDB_MODE that wandb does not know.
     """
-    chosen = os.environ.get("WANDB_MODE", "") if asked == "auto" else asked
+    wanted = os.environ.get("WANDB_MODE", "")
+    if wanted not in ("", *_MODES, "shared", "dryrun", "run"):  # wandb would not start, whatever was asked of us
+        raise ConfigError(f"WANDB_MODE is {wanted!r}: it must be one of {', '.join(_MODES)}")
+    chosen = wanted if asked == "auto" else asked
     if chosen not in _MODES:
         return "online" if _has_wandb_key() else "offline"
     if chosen == "online" and not _has_wandb_key():

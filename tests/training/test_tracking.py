@@ -96,7 +96,6 @@ def log_in(home: Path, host: str) -> None:
         ("auto", {"WANDB_MODE": "offline", "WANDB_API_KEY": KEY}, "offline"),
         ("auto", {"WANDB_MODE": "disabled", "WANDB_API_KEY": KEY}, "disabled"),
         ("auto", {"WANDB_MODE": "online", "WANDB_API_KEY": KEY}, "online"),
-        ("auto", {"WANDB_MODE": "nonsense"}, "offline"),
         ("offline", {"WANDB_MODE": "online", "WANDB_API_KEY": KEY}, "offline"),
         ("disabled", {"WANDB_API_KEY": KEY}, "disabled"),
         ("online", {"WANDB_MODE": "offline", "WANDB_API_KEY": KEY}, "online"),
@@ -154,6 +153,13 @@ def test_online_without_a_login_is_a_mistake(
     for key, value in environment.items():
         monkeypatch.setenv(key, value)
     with pytest.raises(ConfigError, match=f"{name} is online, but there is no W&B login here: run `wandb login`"):
+        wandb_mode(asked)
+
+
+@pytest.mark.parametrize("asked", ["auto", "disabled"])
+def test_a_mode_that_wandb_does_not_know(home: Path, monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offlin")
+    with pytest.raises(ConfigError, match="WANDB_MODE is 'offlin': it must be one of online, offline, disabled"):
         wandb_mode(asked)
 
 

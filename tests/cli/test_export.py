@@ -1,0 +1,135 @@
+"""charrnn-export writes the model of a run's checkpoint, or says in one line why not."""
+
+import json
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from charrnn import OnnxModel
+from charrnn.cli.export import main
+from tests.conftest import Finished
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Call `charrnn-export` in this process: exit status, stdout, stderr."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["charrnn-export", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capfd.readouterr()
+        return int(stop.value.code or 0), captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def run(trained: Finished, tmp_path: Path) -> Path:
+    """The trained run, to be exported from or spoilt; without its model."""
+    path = shutil.copytree(trained.run, tmp_path / "run", ignore=shutil.ignore_patterns("wandb"))
+    (path / "model.onnx").rename(tmp_path / "made-by-training.onnx")
+    return path
+
+
+def one_line(result: tuple[int, str, str]) -> str:
+    """The message of a mistake: status 2, nothing on stdout, exactly one line on stderr, which says who speaks."""
+    status, stdout, stderr = result
+    assert (status, stdout) == (2, "")
+    assert re.fullmatch(r"charrnn-export: error: [^\n]+\n", stderr), stderr
+    return stderr.removeprefix("charrnn-export: error: ").rstrip("\n")
+
+
+def test_the_best_checkpoint_gives_the_file_that_training_made(command: Command, run: Path) -> None:
+    status, stdout, stderr = command(run)
+    assert (status, stderr) == (0, "")
+    assert stdout == f"{run}/model.onnx: 0.0 MB, from step 60, equal to torch within 1e-5\n"
+    assert (run / "model.onnx").read_bytes() == (run.parent / "made-by-training.onnx").read_bytes()
+
+
+@pytest.mark.parametrize(("checkpoint", "step"), [("latest", 60), ("step-00000030", 30)])
+def test_another_checkpoint_and_another_place(command: Command, run: Path, checkpoint: str, step: int) -> None:
+    output = run.parent / "new" / "other.onnx"
+    status, stdout, stderr = command(run, "--checkpoint", checkpoint, "--output", output)
+    assert (status, stderr) == (0, "")
+    assert stdout.startswith(f"{output}: ")
+    training = OnnxModel.load(output).training
+    assert training["step"] == step
+    assert training["characters_seen"] == 400 * step
+    assert (training["test_loss_nats"] is None) == (step != 60), "only the best was scored on the test split"
+    assert not (run / "model.onnx").exists()
+
+
+def test_help(command: Command) -> None:
+    status, stdout, stderr = command("--help")
+    assert (status, stderr) == (0, "")
+    assert "--checkpoint" in stdout
+    assert "best, latest, or the name of a checkpoint in the run" in " ".join(stdout.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--chekpoint", "best"], "Unrecognized options: --chekpoint, best; did you mean --checkpoint?"),
+        (["--checkpoint", "step-7"], "has no checkpoint 'step-7' (it has: step-00000030, step-00000060)"),
+        (["--output", "/dev/null/below/x.onnx"], "/dev/null/below/x.onnx: cannot be written (Not a directory)"),
+    ],
+)
+def test_mistakes_in_flags(command: Command, run: Path, flags: list[str], message: str) -> None:
+    assert message in one_line(command(run, *flags))
+    assert not (run / "model.onnx").exists()
+
+
+def test_no_run_at_all(command: Command, tmp_path: Path) -> None:
+    for path in (tmp_path / "gone", tmp_path):
+        assert f"{path}: has no checkpoint 'best' (it has: none): name a run directory" in one_line(command(path))
+    assert "run" in one_line(command()).lower()
+    assert not list(tmp_path.iterdir())
+
+
+def vocabulary_without(run: Path, characters: int) -> None:
+    path = run / "vocabulary.json"
+    both = json.loads(path.read_text())
+    both["vocabulary"]["characters"] = both["vocabulary"]["characters"][characters:]
+    path.write_text(json.dumps(both))
+
+
+def spoil_model(run: Path) -> None:
+    path = run / "checkpoints" / "step-00000060" / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def other_architecture(run: Path, change: dict[str, object]) -> None:
+    path = run / "config.json"
+    description = json.loads(path.read_text())
+    description["config"]["model"] |= change
+    path.write_text(json.dumps(description))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda run: vocabulary_without(run, 1), "vocabulary.json: has 25 characters, the model 26: restore the run's"),
+        (lambda run: vocabulary_without(run, 26), "vocabulary.json: cannot be read (a vocabulary needs at least one"),
+        (lambda run: (run / "vocabulary.json").unlink(), "vocabulary.json: cannot be read"),
+        (lambda run: (run / "config.json").unlink(), "run: holds no run (no config.json)"),
+        (lambda run: (run / "config.json").write_text("{}"), "config.json: is not a charrnn run's"),
+        (lambda run: other_architecture(run, {"hidden_size": 31}), "config.json: does not describe the model in"),
+        (lambda run: other_architecture(run, {"num_layers": 2}), "config.json: does not describe the model in"),
+        (lambda run: other_architecture(run, {"hidden_size": "x"}), "config.json: does not describe the model in"),
+        (lambda run: other_architecture(run, {"new": 1}), "config.json: does not describe the model in"),
+        (spoil_model, "step-00000060/model.safetensors: does not match its checksum"),
+    ],
+)
+def test_a_run_that_is_not_whole(command: Command, run: Path, spoil: Callable[[Path], object], message: str) -> None:
+    spoil(run)
+    assert message in one_line(command(run))
+    assert not (run / "model.onnx").exists()

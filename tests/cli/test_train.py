@@ -1,0 +1,355 @@
+"""charrnn-train as its users meet it: what it understands, what it leaves, and one line for every mistake."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState, GradientState
+
+from charrnn import OnnxModel, generate
+from charrnn.cli.train import main, parse
+from charrnn.errors import ConfigError
+from charrnn.training.checkpoint import latest, read_checkpoint
+from charrnn.training.presets import PRESETS
+from tests.conftest import ROOT, TIMEOUT_SECONDS, Finished, command_line
+
+QUICK = ["--threads", "1", "--log.wandb", "disabled", "--log.sample-length", "0"]
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Command]:
+    """Call `charrnn-train` in this process, in an empty directory: exit status, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["charrnn-train", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capfd.readouterr()
+        return int(stop.value.code or 0), captured.out, captured.err
+
+    yield call
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    torch.set_num_threads(threads)
+
+
+def one_line(result: tuple[int, str, str]) -> str:
+    """The message of a mistake: status 2, and exactly one line on stderr, which says who speaks."""
+    status, _, stderr = result
+    assert status == 2, stderr
+    assert re.fullmatch(r"charrnn-train: error: [^\n]+\n", stderr), stderr
+    return stderr.removeprefix("charrnn-train: error: ").rstrip("\n")
+
+
+# What it understands
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name != "text"])
+def test_a_preset_alone_is_that_preset(name: str) -> None:
+    assert parse([name]) == PRESETS[name]()
+
+
+def test_flags_override_a_preset() -> None:
+    flags = "--epochs 3 --batch.mode windows --optimiser.learning-rate 1e-4 --text.normaliser lf nfc --resume"
+    config = parse(["alphabet", *flags.split(), "--run-dir", "runs/a b", "--log.sample-prompt=--x"])
+    assert (config.epochs, config.batch.mode, config.optimiser.learning_rate) == (3, "windows", 1e-4)
+    assert (config.text.normaliser, config.resume, config.run_dir) == (("lf", "nfc"), True, "runs/a b")
+    assert config.log.sample_prompt == "--x"
+    assert config.model == PRESETS["alphabet"]().model
+
+
+@pytest.mark.parametrize(
+    "words", [["a.txt"], ["a.txt", "b.txt"], ["-"], ["hub:some/data"], ["*.md"], ["https://a.org/b"]]
+)
+def test_texts_mean_the_preset_text(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").touch()
+    config = parse([*words, "--epochs", "2"])
+    assert (config.preset, config.text.corpus, config.epochs) == ("text", tuple(words), 2)
+    assert config.model == PRESETS["text"]().model
+
+
+def test_a_preset_on_another_text(tmp_path: Path) -> None:
+    config = parse(["war-and-peace", "novel.txt", "--epochs", "2"])
+    assert (config.preset, config.text.corpus) == ("war-and-peace", ("novel.txt",))
+    assert config.text.normaliser == ("notebook",)
+
+
+def test_help_lists_presets(command: Command) -> None:
+    for arguments in ([], ["--help"], ["-h"]):
+        status, stdout, stderr = command(*arguments)
+        assert (status, stderr) == (0, "")
+        for name, make in PRESETS.items():
+            assert f"  {name} " in stdout
+            assert (make.__doc__ or "").strip() in stdout
+
+
+def test_the_help_of_a_preset_has_every_flag_its_value_and_its_meaning(command: Command) -> None:
+    status, stdout, stderr = command("alphabet", "--help")
+    assert (status, stderr) == (0, "")
+    words = " ".join(stdout.replace("│", " ").split())
+    for flag in ("--run-dir", "--epochs", "--batch.size", "--text.corpus", "--model.hidden-size", "--log.wandb"):
+        assert flag in words
+    assert "Largest norm of the whole gradient; 0: no clipping." in words
+    assert "(default: 200)" in words, "the preset's own number of epochs"
+    assert "--preset" not in words
+
+
+# What it leaves
+
+
+def test_a_run_leaves_everything_that_is_promised(trained: Finished) -> None:
+    names = {path.name for path in trained.run.iterdir()}
+    assert names == {
+        "config.json", "vocabulary.json", "metrics.jsonl", "samples.txt", "loss.png", "checkpoints", "model.onnx",
+        "wandb",
+    }  # fmt: skip
+    assert sorted(path.name for path in (trained.run / "checkpoints").iterdir()) == ["step-00000030", "step-00000060"]
+    assert generate(trained.run, "abcdef", 26, temperature=0) == "abcdefghijklmnopqrstuvwxyzabcdef"
+    summary = OnnxModel.load(trained.run).training
+    (test,) = trained.records("test_loss_nats")
+    assert (summary["step"], summary["preset"], summary["corpus"]) == (60, "alphabet", "alphabet")
+    assert summary["test_loss_nats"] == test["test_loss_nats"]
+    samples = "".join(f"=== step {r['step']} ===\n{r['sample']}\n\n" for r in trained.records("sample"))
+    assert (trained.run / "samples.txt").read_text() == samples
+
+
+def test_what_a_run_says(trained: Finished) -> None:
+    lines = trained.stdout.splitlines()
+    assert trained.stderr == "", "no warnings, and no progress bar where there is no terminal"
+    start = r"text      alphabet: 2,600 characters, 26 distinct \(train 2,340, validation 130, test 130\); \w+ "
+    assert re.match(start, lines[0])
+    assert lines[1:3] == [
+        "model     3,446 parameters, 1 x 30 tanh",
+        "training  60 steps of 8 x 50 characters (stream), 12 epochs",
+    ]
+    assert lines[3] == "hardware  1 process on cpu, 1 thread, fp32"
+    assert lines[4] == f"run       {trained.run}"
+    for step in (30, 60):
+        line = rf"step {step}/60 \(epoch {step / 5:.2f}\)  validation \S+ nats, \S+ bpc, accuracy \d+\.\d\d%"
+        assert any(re.fullmatch(line, said) for said in lines)
+    assert "done      the best checkpoint is that of step 60" in lines
+    assert f"  charrnn-sample {trained.run} --length 500" == lines[-2]
+
+
+def test_the_second_command_that_it_tells_works(trained: Finished) -> None:
+    words = trained.stdout.splitlines()[-1].split()
+    assert words[:2] == ["charrnn-sample", str(trained.run)]
+    result = subprocess.run(
+        command_line("-m", "charrnn.cli.sample", *words[1:], "--length", 20),
+        capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=True,
+    )  # fmt: skip
+    assert len(result.stdout) == len("abcdefghijkl") + 20 + 1
+
+
+@pytest.mark.parametrize("script", [["train.py"], ["-m", "charrnn.cli.train"]])
+def test_the_script_and_the_module_train_a_text_from_standard_input(tmp_path: Path, script: list[str]) -> None:
+    flags = [*QUICK, "--max-steps", "3", "--batch.size", "4", "--batch.length", "16", "--model.hidden-size", "8"]
+    result = subprocess.run(
+        command_line(*script, "-", "--run-dir", tmp_path / "run", *flags),
+        cwd=ROOT, input=b"Ein Text, der von selbst kommt.\r\n" * 40, capture_output=True, timeout=TIMEOUT_SECONDS,
+        check=False,
+    )  # fmt: skip
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert result.stdout.decode().startswith("text      standard input: 1,320 characters, ")
+    assert OnnxModel.load(tmp_path / "run").training["step"] == 3
+    assert "\r" in OnnxModel.load(tmp_path / "run").vocabulary.characters
+
+
+def test_the_default_directory_is_named_after_the_preset(command: Command, tmp_path: Path) -> None:
+    status, stdout, _ = command("alphabet", *QUICK, "--max-steps", 2)
+    assert status == 0
+    (run,) = (tmp_path / "runs").iterdir()
+    assert re.fullmatch(r"alphabet-\d{8}-\d{6}", run.name)
+    assert f"run       runs/{run.name}\n" in stdout
+
+
+# Mistakes, before anything is made
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("alfabet", "'alfabet' is neither a preset nor a file: did you mean alphabet?"),
+        ("war-and-piece --epochs 1", "'war-and-piece' is neither a preset nor a file: did you mean war-and-peace?"),
+        ("novle.txt", "'novle.txt' is neither a preset nor a file: did you mean novel.txt?"),
+        ("./novle.txt", "'./novle.txt' is neither a preset nor a file: did you mean novel.txt?"),
+        ("xyzzy", "'xyzzy' is neither a preset nor a file: the presets are text, alphabet, "),
+        ("--epochs 3 alphabet", "'--epochs' comes before a preset or a text: begin with one of text, alphabet, "),
+        ("text", "the preset text has no text of its own: name a file, as in `charrnn-train novel.txt`"),
+        ("alphabet --epoch 3", "Unrecognized options: --epoch, 3; did you mean --epochs?"),
+        ("alphabet --batchsize 3", "Unrecognized options: --batchsize, 3; did you mean --batch.size?"),
+        ("alphabet --epochs 3 stray", "Unrecognized options: stray"),
+        ("alphabet --epochs three", "Error parsing --epochs: invalid literal for int() with base 10: 'three'"),
+        ("alphabet --epochs", "Missing value for argument '--epochs'"),
+        ("alphabet --batch.mode strem", "invalid choice 'strem' for argument '--batch.mode'"),
+        ("alphabet --epochs 0", "epochs is 0: it must be at least 1"),
+        ("alphabet --epochs -1", "epochs is -1: it must be at least 1"),
+        ("alphabet --batch.size -5", "batch.size is -5: it must be at least 1"),
+        ("alphabet --optimiser.learning-rate -1e-3", "optimiser.learning_rate is -0.001: it must be a positive number"),
+        ("alphabet --model.hidden-size 0", "model.hidden_size is 0: it must be at least 1"),
+        ("alphabet --log.sample-temperature inf", "log.sample_temperature is inf: it must be a finite number"),
+        ("alphabet --seed 99999999999999999999", "seed is 99999999999999999999: it must be below"),
+        ("alphabet --resume", "--resume needs --run-dir: name the directory of the run that is to go on"),
+        ("alphabet --resume --run-dir gone", "gone: holds no run (no config.json): start one without --resume"),
+        ("alphabet gone.txt", "gone.txt: no such file or directory; "),
+        ("empty.txt", "empty.txt: this text is empty"),
+        ("latin.txt", "latin.txt"),
+        ("nothing", "nothing: no text in this directory"),
+        ("alphabet --batch.size 500", "the largest batch size that fits is 46"),
+        ("alphabet --batch.length 5000", "the largest sequence length that fits is 2339, with batch size 1"),
+        ("alphabet --batch.mode windows --batch.size 500", "the largest batch size that fits is 229"),
+        ("alphabet --batch.accumulation 9", "batch.size is 8: it must be at least processes x accumulation, 1 x 9"),
+        ("alphabet --log.sample-prompt aXb", "the vocabulary lacks 'X' (U+0058), first at position 1"),
+        ("alphabet --text.normaliser notebok", "unknown normaliser 'notebok'; did you mean 'notebook'?"),
+        ("alphabet --text.encoding utf-9", "'utf-9' is no text encoding that Python knows"),
+        ("alphabet --log.wandb online", "log.wandb is online, but there is no W&B login here"),
+        ("alphabet --run-dir novel.txt", "novel.txt: exists and is not a run: name another --run-dir"),
+        ("alphabet --run-dir .", ".: exists and is not a run: name another --run-dir"),
+        ("alphabet --run-dir novel.txt/run", "novel.txt/run/vocabulary.json: cannot be written (Not a directory)"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(
+    command: Command, tmp_path: Path, arguments: str, message: str
+) -> None:
+    (tmp_path / "novel.txt").write_text("It was a dark and stormy night. " * 100)
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "latin.txt").write_bytes("Käse ".encode("latin-1") * 1000)
+    (tmp_path / "nothing").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    assert message in one_line(command(*arguments.split()))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU has fp16")
+def test_fp16_on_a_cpu(command: Command) -> None:
+    assert "use --mixed-precision bf16 or no" in one_line(command("alphabet", "--mixed-precision", "fp16"))
+
+
+def test_the_largest_batch_that_is_named_fits(tmp_path: Path, command: Command) -> None:
+    message = one_line(command("alphabet", *QUICK, "--batch.size", 500))
+    fits = re.search(r"the largest batch size that fits is (\d+)", message)
+    assert fits
+    too_many = int(fits[1]) + 1
+    assert f"fits is {fits[1]}" in one_line(command("alphabet", *QUICK, "--batch.size", too_many))
+    result = command("alphabet", *QUICK, "--batch.size", fits[1], "--max-steps", 1, "--run-dir", "run")
+    assert (result[0], result[2]) == (0, "")
+
+
+# Mistakes about a run that is there
+
+
+@pytest.fixture
+def copy(trained: Finished, tmp_path: Path) -> Path:
+    """The trained run, to be spoilt."""
+    import shutil
+
+    return shutil.copytree(trained.run, tmp_path / "copy", ignore=shutil.ignore_patterns("wandb"))
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(run)): path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("", ": holds a run already: add --resume to continue it, or name another --run-dir"),
+        ("--resume --seed 5", ": holds another run (seed 0 -> 5): give the same settings, or another --run-dir"),
+        ("--resume --model.hidden-size 31", ": holds another run (model.hidden_size 30 -> 31)"),
+    ],
+)
+def test_another_run_s_directory(command: Command, copy: Path, flags: str, message: str) -> None:
+    before = contents(copy)
+    assert f"{copy}{message}" in one_line(command("alphabet", "--run-dir", copy, *flags.split()))
+    assert contents(copy) == before
+
+
+def test_another_text_is_no_resumption(command: Command, copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.txt").write_text("zyxwvutsrqponmlkjihgfedcba" * 100)
+    before = contents(copy)
+    message = one_line(command("alphabet", "other.txt", "--run-dir", copy, "--resume", "--text.encoding", "utf-8"))
+    assert f"other.txt: is not the text that {copy} was trained on" in message
+    assert contents(copy) == before
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_serves(command: Command, copy: Path) -> None:
+    flags = [*QUICK, "--max-steps", 62, "--evaluate-every", 0]
+    newest = latest(copy / "checkpoints")
+    assert newest is not None
+    spoilt = newest / "model.safetensors"
+    spoilt.write_bytes(spoilt.read_bytes()[:-1])
+    message = one_line(command("alphabet", "--run-dir", copy, "--resume", *flags))
+    assert f"{spoilt}: does not match its checksum: delete {newest} to use the checkpoint before it" in message
+    for path in newest.iterdir():
+        path.unlink()
+    newest.rmdir()
+    status, stdout, stderr = command("alphabet", "--run-dir", copy, "--resume", *flags)
+    assert (status, stderr) == (0, "")
+    assert "resumed at step 30\n" in stdout
+
+
+def test_resuming_a_finished_run_ends_it_again(command: Command, copy: Path) -> None:
+    """Nothing is left to train; the results are the same."""
+    before = contents(copy)
+    status, stdout, stderr = command("alphabet", "--run-dir", copy, "--resume", *QUICK, "--max-steps", 60)
+    assert (status, stderr) == (0, "")
+    assert "resumed at step 60" in stdout
+    after = contents(copy)
+    assert after["model.onnx"] == before["model.onnx"]
+    assert json.loads(after["metrics.jsonl"].splitlines()[-1]) == json.loads(before["metrics.jsonl"].splitlines()[-1])
+
+
+# Training that goes wrong
+
+
+@pytest.mark.parametrize(
+    ("rate", "more", "what", "kept"),
+    [
+        # Nearly the largest float32, and a tenth of it in the first step of the warm-up: the second's loss is infinite.
+        (
+            "3e38",
+            "--optimiser.warmup-steps 10 --text.validation-fraction 0 --evaluate-every 1",
+            "the loss is nan at step 2",
+            1,
+        ),
+        # Beyond float32: the first step spoils the parameters, before any loss shows it.
+        (
+            "1e39",
+            "--text.validation-fraction 0 --evaluate-every 1",
+            "a parameter is no longer a number after step 1",
+            None,
+        ),
+        ("1e39", "--evaluate-every 1", "the loss is nan at step 1", None),
+        ("1e39", "--log.every 3", "the loss is nan at step 3", None),
+    ],
+)
+def test_a_loss_that_is_no_number_stops_training(
+    command: Command, tmp_path: Path, rate: str, more: str, what: str, kept: int | None
+) -> None:
+    settings = ["--optimiser.learning-rate", rate, "--optimiser.clip-norm", 0, "--optimiser.warmup-steps", 0]
+    message = one_line(command("alphabet", *QUICK, "--run-dir", "run", *settings, *more.split()))
+    good = latest(tmp_path / "run" / "checkpoints")
+    assert good == (tmp_path / "run" / "checkpoints" / f"step-{kept:08d}" if kept else None)
+    where = (
+        f"the last good checkpoint is {good and good.relative_to(tmp_path)}" if kept else "there is no checkpoint yet"
+    )
+    assert message == (
+        f"{what}, so training stopped; {where}: start another run with a lower "
+        f"--optimiser.learning-rate (it was {float(rate)}) or --optimiser.clip-norm"
+    )
+    if good:
+        assert all(bool(value.isfinite().all()) for value in read_checkpoint(good).model.values())
+
+
+def test_parse_raises_instead_of_exiting() -> None:
+    with pytest.raises(ConfigError, match="Unrecognized options: --nonsense"):
+        parse(["alphabet", "--nonsense"])
