@@ -80,7 +80,7 @@ class OptimiserConfig:
     """Steps over which the learning rate rises from 0; 0: none."""
     final_learning_rate: float = 0.02
     """Learning rate at the end of the cosine, as a share of the highest."""
-    weight_decay: float = 0.01
+    weight_decay: float = 0.1
     """Decoupled weight decay of matrices (biases have none); 0: none, which makes AdamW plain Adam."""
     beta1: float = 0.9
     """Decay of the running mean of the gradient."""

@@ -8,7 +8,7 @@ from charrnn.export import export_onnx
 from charrnn.model import CharRNN, ModelConfig
 from charrnn.training.checkpoint import Progress, read_checkpoint
 from charrnn.training.run_directory import RunDirectory
-from charrnn.training.tracking import MetricsFile
+from charrnn.training.tracking import MetricsFile, Record
 
 __all__ = ["export_run"]
 
@@ -31,13 +31,22 @@ def export_run(directory: RunDirectory, checkpoint_path: Path, output: Path) -> 
         model.load_state_dict(checkpoint.model)
     except (KeyError, TypeError, RuntimeError) as error:
         raise RunError(f"{directory.config}: does not describe the model in {checkpoint_path}: restore it") from error
-    summary = _summary(directory, description, checkpoint.progress)
-    export_onnx(model, output, vocabulary=vocabulary, normaliser=normaliser, training=summary)
+    records = MetricsFile(directory.metrics).read()
+    summary = _summary(records, description, checkpoint.progress)
+    samples = [str(record["sample"]) for record in records if "sample" in record]
+    export_onnx(
+        model,
+        output,
+        vocabulary=vocabulary,
+        normaliser=normaliser,
+        training=summary,
+        text=samples[-1] if samples else "",
+    )
     return summary
 
 
-def _summary(directory: RunDirectory, description: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    tests = [r for r in MetricsFile(directory.metrics).read() if "test_loss_nats" in r]
+def _summary(records: list[Record], description: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    tests = [record for record in records if "test_loss_nats" in record]
     return {
         "charrnn": description["charrnn"],
         "preset": description["config"]["preset"],
