@@ -1,7 +1,9 @@
 """One training run, from the text to model.onnx."""
 
+import gc
 import math
 import time
+import traceback
 from dataclasses import asdict
 from pathlib import Path
 
@@ -40,13 +42,24 @@ def train(config: TrainConfig) -> int:
     """
     accelerator = start(mixed_precision=config.mixed_precision, threads=config.threads)
     try:
-        run = _Run(config, accelerator)
-        try:
-            return run.run()
-        finally:
-            run.close()
+        return _train(config, accelerator)
+    except BaseException as error:
+        traceback.clear_frames(error.__traceback__)  # they hold the model, too
+        raise
     finally:
+        # The model goes before its process group. DDP's reducer, if it is the last to hold the group, waits for the
+        # group's thread while it keeps Python's lock, which that thread may be waiting for: a process that never ends.
+        accelerator.free_memory()
+        gc.collect()
         accelerator.end_training()
+
+
+def _train(config: TrainConfig, accelerator: Accelerator) -> int:
+    run = _Run(config, accelerator)
+    try:
+        return run.run()
+    finally:
+        run.close()
 
 
 class _Run:
