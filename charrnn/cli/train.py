@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["main", "parse"]
 
 # Read by the libraries when they are imported, which is why it stands here.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting threads that spin make a busy machine many times slower
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # offline means offline, crash reports included
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 

@@ -48,7 +48,7 @@ def war_and_peace() -> TrainConfig:
         text=TextConfig(
             corpus=("war-and-peace",), normaliser=("notebook",), validation_fraction=0.02, test_fraction=0.1
         ),
-        epochs=16,
+        epochs=14,
         evaluate_every=0,
     )
 
