@@ -150,11 +150,11 @@ def test_the_second_command_that_it_tells_works(trained: Finished) -> None:
     assert len(result.stdout) == len("abcdefghijkl") + 20 + 1
 
 
-@pytest.mark.parametrize("script", [["train.py"], ["-m", "charrnn.cli.train"]])
-def test_the_script_and_the_module_train_a_text_from_standard_input(tmp_path: Path, script: list[str]) -> None:
+def test_the_script_trains_a_text_from_standard_input(tmp_path: Path) -> None:
+    """And `python -m charrnn.cli.train` is how the `trained` run was made."""
     flags = [*QUICK, "--max-steps", "3", "--batch.size", "4", "--batch.length", "16", "--model.hidden-size", "8"]
     result = subprocess.run(
-        command_line(*script, "-", "--run-dir", tmp_path / "run", *flags),
+        command_line("train.py", "-", "--run-dir", tmp_path / "run", *flags),
         cwd=ROOT, input=b"Ein Text, der von selbst kommt.\r\n" * 40, capture_output=True, timeout=TIMEOUT_SECONDS,
         check=False,
     )  # fmt: skip
@@ -162,14 +162,6 @@ def test_the_script_and_the_module_train_a_text_from_standard_input(tmp_path: Pa
     assert result.stdout.decode().startswith("text      standard input: 1,320 characters, ")
     assert OnnxModel.load(tmp_path / "run").training["step"] == 3
     assert "\r" in OnnxModel.load(tmp_path / "run").vocabulary.characters
-
-
-def test_the_default_directory_is_named_after_the_preset(command: Command, tmp_path: Path) -> None:
-    status, stdout, _ = command("alphabet", *QUICK, "--max-steps", 2)
-    assert status == 0
-    (run,) = (tmp_path / "runs").iterdir()
-    assert re.fullmatch(r"alphabet-\d{8}-\d{6}", run.name)
-    assert f"run       runs/{run.name}\n" in stdout
 
 
 # Mistakes, before anything is made
@@ -235,13 +227,17 @@ def test_fp16_on_a_cpu(command: Command) -> None:
 
 
 def test_the_largest_batch_that_is_named_fits(tmp_path: Path, command: Command) -> None:
+    """The run that shows it has the default directory, named after the preset."""
     message = one_line(command("alphabet", *QUICK, "--batch.size", 500))
     fits = re.search(r"the largest batch size that fits is (\d+)", message)
     assert fits
     too_many = int(fits[1]) + 1
     assert f"fits is {fits[1]}" in one_line(command("alphabet", *QUICK, "--batch.size", too_many))
-    result = command("alphabet", *QUICK, "--batch.size", fits[1], "--max-steps", 1, "--run-dir", "run")
-    assert (result[0], result[2]) == (0, "")
+    status, stdout, stderr = command("alphabet", *QUICK, "--batch.size", fits[1], "--max-steps", 1)
+    assert (status, stderr) == (0, "")
+    (run,) = (tmp_path / "runs").iterdir()
+    assert re.fullmatch(r"alphabet-\d{8}-\d{6}", run.name)
+    assert f"run       runs/{run.name}\n" in stdout
 
 
 # Mistakes about a run that is there

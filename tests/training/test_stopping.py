@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from charrnn.training.checkpoint import latest, read_progress
 from tests.conftest import ROOT, TIMEOUT_SECONDS, Finished, command_line, finish
 
 STEPS = 300
 # Every step is recorded, so that every step's loss can be compared; dropout, so that randomness has to be right too.
 FLAGS = (
-    f"--max-steps {STEPS} --evaluate-every 140 --log.every 1 --log.sample-length 0 --log.wandb disabled --threads 1 "
+    f"--max-steps {STEPS} --evaluate-every 200 --log.every 1 --log.sample-length 0 --log.wandb disabled --threads 1 "
     "--model.dropout 0.1 --model.hidden-size 24"
 )
 
@@ -61,19 +62,27 @@ def stopped_by(number: int, run: Path, after_step: int) -> tuple[int, str, str]:
     return process.returncode, stdout, stderr
 
 
-@pytest.mark.parametrize(("number", "status", "after_step"), [(signal.SIGTERM, 143, 20), (signal.SIGINT, 130, 90)])
-def test_a_stopped_run_goes_on_as_if_nothing_had_been(
-    undisturbed: Finished, tmp_path: Path, number: int, status: int, after_step: int
-) -> None:
-    run = tmp_path / "run"
+def assert_stopped(run: Path, number: int, after_step: int) -> int:
+    """Stop a run with a signal and check what it says and leaves; the step at which it stopped."""
     returncode, stdout, stderr = stopped_by(number, run, after_step)
-    assert (returncode, stderr) == (status, "")
-    stopped_at = max(losses(run))
-    assert after_step <= stopped_at < STEPS, "it was stopped in the midst"
-    assert stdout.splitlines()[-1] == f"stopped by signal {int(number)} at step {stopped_at}; continue with --resume"
-    assert (run / "checkpoints" / f"step-{stopped_at:08d}" / "manifest.json").exists()
+    assert (returncode, stderr) == (128 + number, "")
+    step = max(losses(run))
+    assert after_step <= step < STEPS, "it was stopped in the midst"
+    assert stdout.splitlines()[-1] == f"stopped by signal {int(number)} at step {step}; continue with --resume"
     assert not (run / "model.onnx").exists()
+    newest = latest(run / "checkpoints")
+    assert newest is not None
+    assert read_progress(newest).step == step
+    return step
 
+
+def test_control_c_saves_a_checkpoint(tmp_path: Path) -> None:
+    assert_stopped(tmp_path / "run", signal.SIGINT, after_step=5)
+
+
+def test_a_stopped_run_goes_on_as_if_nothing_had_been(undisturbed: Finished, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    stopped_at = assert_stopped(run, signal.SIGTERM, after_step=20)
     resumed = finish(run, command(run, "--resume"))
     assert resumed.returncode == 0, resumed.stderr
     assert f"resumed at step {stopped_at}" in resumed.stdout
@@ -87,4 +96,4 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_been(
 
 def test_the_run_that_was_never_disturbed_is_whole(undisturbed: Finished) -> None:
     assert list(losses(undisturbed.run)) == list(range(1, STEPS + 1))
-    assert [record["step"] for record in undisturbed.records("validation_loss_nats")] == [140, 280, 300]
+    assert [record["step"] for record in undisturbed.records("validation_loss_nats")] == [200, 300]
