@@ -74,7 +74,7 @@ def python_stdlib() -> TrainConfig:
         preset="python-stdlib",
         text=TextConfig(corpus=("python-stdlib",), validation_fraction=0.01, test_fraction=0.01),
         model=Architecture(hidden_size=384, embedding_size=32),
-        epochs=2,
+        epochs=1,
         log=LogConfig(sample_prompt="def ", sample_length=300),
     )
 
