@@ -25,7 +25,7 @@ def plot_loss(records: list[Record], path: Path, *, title: str) -> None:
             continue
         shown += [loss for _, loss in points]
         if label == "test":
-            axes.plot(*points[-1], "*", markersize=12, color="C3", label=f"test {points[-1][1]:.3g}")
+            axes.plot(*points[-1], "*", markersize=12, color="C3", label=f"test {points[-1][1]:.4g}")
         elif label == "train":
             axes.plot(*zip(*points, strict=True), linewidth=1, alpha=0.6, color="C0", label=label)
         else:
