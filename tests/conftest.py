@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +15,9 @@ from filelock import FileLock
 
 # Before torch loads its OpenMP: threads that spin while they wait make a busy machine many times slower.
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+# A shell starts what it puts in the background with SIGINT ignored, and so would be all that the tests start: none of
+# them could be interrupted.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).parents[1]
 TIMEOUT_SECONDS = 300
