@@ -20,9 +20,9 @@ def alphabet() -> TrainConfig:
         text=TextConfig(corpus=("alphabet",)),
         batch=BatchConfig(size=8, length=50),
         model=Architecture(hidden_size=30, embedding_size=30),
-        optimiser=OptimiserConfig(learning_rate=0.1, schedule="constant", warmup_steps=10, weight_decay=0.0),
+        optimiser=OptimiserConfig(learning_rate=2e-2, schedule="constant", warmup_steps=10, weight_decay=0.0),
         log=LogConfig(every=10, sample_length=60),
-        epochs=300,
+        epochs=200,
         evaluate_every=100,
     )
 

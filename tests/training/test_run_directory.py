@@ -35,7 +35,7 @@ def made(tmp_path: Path) -> RunDirectory:
 def test_what_was_written_is_read(made: RunDirectory) -> None:
     assert made.read_vocabulary() == (VOCABULARY, NORMALISER)
     description = made.read_description()
-    assert description["config"]["optimiser"]["learning_rate"] == 0.1
+    assert description["config"]["optimiser"]["learning_rate"] == 2e-2
     assert description["text"] == {"sha256": "0123"}
     assert description["environment"].keys() >= {"python", "torch", "numpy"}
     assert sorted(path.name for path in made.path.iterdir()) == ["config.json", "vocabulary.json"]
