@@ -12,9 +12,13 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 # Before torch loads its OpenMP: threads that spin while they wait make a busy machine many times slower.
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+# Two workers on busy cores: how long an example takes says nothing about the code.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 # A shell starts what it puts in the background with SIGINT ignored, and so would be all that the tests start: none of
 # them could be interrupted.
 signal.signal(signal.SIGINT, signal.default_int_handler)

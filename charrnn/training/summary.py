@@ -24,7 +24,7 @@ def opening(text: RunText, learner: Learner, hardware: str, directory: RunDirect
         *_dropped(prepared.dropped),
         f"model     {learner.num_parameters:,} parameters, {model.num_layers} x {model.hidden_size} tanh",
         f"training  {learner.total_steps:,} steps of {batch.size} x {batch.length} characters ({batch.mode}),"
-        f" {learner.total_steps / learner.batches.steps_per_epoch:.3g} epochs",
+        f" {_epochs(learner.total_steps / learner.batches.steps_per_epoch)}",
         f"hardware  {hardware}",
         f"run       {directory.path}" + (f", resumed at step {learner.step:,}" if learner.step else ""),
     ]
@@ -58,6 +58,10 @@ def closing(directory: RunDirectory, best_step: int, test: Scores | None, prompt
 
 def _scores(scores: Scores) -> str:
     return f"{_loss(scores.loss_nats)} nats, {_loss(scores.bpc)} bpc, accuracy {scores.accuracy:.2%}"
+
+
+def _epochs(number: float) -> str:
+    return f"{number:.3g} epoch{'' if number == 1 else 's'}"
 
 
 def _loss(value: float) -> str:

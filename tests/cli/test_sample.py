@@ -123,7 +123,7 @@ def started(command: list[object], stdout: int | BinaryIO) -> Iterator[subproces
 def drain(descriptor: int) -> None:
     """Read until the other end of a terminal is closed, which Linux tells by an error."""
     with contextlib.suppress(OSError):
-        while os.read(descriptor, 1000):
+        while select.select([descriptor], [], [], 30)[0] and os.read(descriptor, 1000):
             pass
 
 

@@ -99,7 +99,7 @@ def test_the_help_of_a_preset_has_every_flag_its_value_and_its_meaning(command: 
     for flag in ("--run-dir", "--epochs", "--batch.size", "--text.corpus", "--model.hidden-size", "--log.wandb"):
         assert flag in words
     assert "Largest norm of the whole gradient; 0: no clipping." in words
-    assert "(default: 200)" in words, "the preset's own number of epochs"
+    assert "(default: 400)" in words, "the preset's own number of epochs"
     assert "--preset" not in words
 
 
