@@ -6,7 +6,7 @@ CharRNNError
 ├── VocabularyError     characters that a vocabulary lacks, or a vocabulary file that is not one
 ├── RunError            a run directory or a checkpoint that is unusable, full, or another run's
 ├── ModelFileError      an ONNX file that is corrupt, foreign, or of an unknown format version
-└── TrainingError       training that cannot go on (a loss that is not a number)
+└── TrainingError       training that cannot go on: a loss that is not a number, a process that is lost
 
 The message is one line: the value, the constraint, the remedy. Commands print it to stderr and exit with status 2.
 """
@@ -19,6 +19,7 @@ __all__ = [
     "RunError",
     "TrainingError",
     "VocabularyError",
+    "first_line",
 ]
 
 
@@ -48,3 +49,8 @@ class ModelFileError(CharRNNError):
 
 class TrainingError(CharRNNError):
     """Training that cannot go on, such as a loss that is not a number."""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of the message of somebody else's `error`, to be part of a line of ours."""
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from charrnn.errors import RunError
 
-__all__ = ["sync_directory", "write_atomically"]
+__all__ = ["sync", "write_atomically"]
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -27,7 +27,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         temporary.chmod(0o644)
         temporary.replace(path)
         temporary = None
-        sync_directory(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise RunError(
             f"{path}: cannot be written ({error.strerror}): free space there or choose another place"
@@ -37,9 +37,9 @@ def write_atomically(path: Path, content: bytes | str) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def sync_directory(directory: Path) -> None:
-    """Make the directory's own entries durable: a rename is on the disk only after this."""
-    descriptor = os.open(directory, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Flush a file's content, or a directory's entries, to the disk: a rename is there only after this."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -13,7 +13,7 @@ import charrnn
 
 PACKAGE = Path(charrnn.__file__).parent
 TRAINING_SIDE = ["torch", "accelerate", "datasets", "pyarrow", "wandb", "onnx", "onnxscript", "onnx_ir", "safetensors"]
-TRAINING_SIDE += ["tyro", "tqdm", "matplotlib", "psutil", "huggingface_hub"]
+TRAINING_SIDE += ["tyro", "tqdm", "matplotlib", "psutil", "filelock", "huggingface_hub"]
 
 # A finder that comes first and knows no module but the standard library's and those that are named.
 ONLY = """
@@ -75,7 +75,7 @@ MAY_IMPORT = {
     "": {"errors", "runtime"},
     "errors": set(),
     "files": {"errors"},
-    "text": {"errors", "text"},
+    "text": {"errors", "files", "text"},
     "model": {"errors", "model"},
     "runtime": {"errors", "text", "runtime"},
     "export": {"errors", "files", "model", "runtime", "text"},

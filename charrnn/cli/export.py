@@ -4,13 +4,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from charrnn.cli.common import exit_status
 from charrnn.cli.flags import parse_flags
 from charrnn.errors import RunError
+
+if TYPE_CHECKING:
+    from charrnn.training.checkpoint import Checkpoint
 
 __all__ = ["main"]
 
@@ -50,14 +53,21 @@ def run(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _checkpoint(run: Path, checkpoints: Path, name: str) -> Path:
-    from charrnn.training.checkpoint import best, latest
+def _checkpoint(run: Path, checkpoints: Path, name: str) -> "Checkpoint":
+    from charrnn.training.checkpoint import best_first, first_whole, newest_first, read_checkpoint
 
-    path = {"best": best, "latest": latest}[name](checkpoints) if name in ("best", "latest") else checkpoints / name
-    if path is None or not path.is_dir():
+    orders = {"best": best_first, "latest": newest_first}
+    if name not in orders and (checkpoints / name).is_dir():
+        return read_checkpoint(checkpoints / name)
+    whole = first_whole(orders[name](checkpoints), _warn) if name in orders else None
+    if whole is None:
         have = ", ".join(sorted(p.name for p in checkpoints.glob("step-*"))) or "none"
         raise RunError(f"{run}: has no checkpoint {name!r} (it has: {have}): name a run directory and one of its own")
-    return path
+    return whole
+
+
+def _warn(message: str) -> None:
+    print(f"charrnn-export: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 Dimensions, here and everywhere: B batch, T time, E embedding, H hidden, V vocabulary, L layers.
 """
 
+from collections.abc import Callable, Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -40,28 +42,50 @@ class CharRNN(nn.Module):
         self._recurrence = RECURRENCES[config.recurrence]
         initialise(self, config.initialisation)
 
-    def forward(self, tokens: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, tokens: Tensor, state: Tensor | None = None, dropout_seeds: Sequence[int] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Read `tokens` and predict each next one.
 
         tokens: integers [B, T]; state: float [L, B, H], zero where None.
+        dropout_seeds: B seeds, so that a row's dropout does not depend on the rows beside it; where None, dropout draws
+        from torch's global generator.
         Returns logits [B, T, V] and the state after the last character [L, B, H].
         """
         if state is None:
             state = self.initial_state(tokens.shape[0])
         inputs = F.embedding(tokens.T.long(), self.input_table())
         outputs, finals = inputs, []
+        dropout = self._dropout(dropout_seeds)
         for layer in range(self.config.num_layers):
             if layer > 0:
                 inputs = self._input_term(outputs, layer)
             hidden = self._recurrence(inputs, state[layer], self.parameter("W_h", layer))
             finals.append(hidden[-1])
-            outputs = F.dropout(hidden, self.config.dropout, self.training)
+            outputs = dropout(hidden)
         logits: Tensor = self.fc(outputs)
         return logits.transpose(0, 1), torch.stack(finals)
 
     def initial_state(self, batch_size: int) -> Tensor:
         """The state before the first character: zeros [L, B, H]."""
         return self.fc.weight.new_zeros(self.config.num_layers, batch_size, self.config.hidden_size)
+
+    def _dropout(self, seeds: Sequence[int] | None) -> Callable[[Tensor], Tensor]:
+        """Dropout of a layer's outputs [T, B, H]; with seeds, each row draws from a generator of its own."""
+        rate = self.config.dropout
+        if seeds is None or not rate or not self.training:
+            return lambda hidden: F.dropout(hidden, rate, self.training)
+        device = self.fc.weight.device
+        generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+
+        def drop(hidden: Tensor) -> Tensor:
+            T, B, H = hidden.shape
+            kept = hidden.new_empty(B, T, H)
+            for row, generator in zip(kept, generators, strict=True):
+                row.bernoulli_(1 - rate, generator=generator)
+            return hidden * kept.transpose(0, 1) / (1 - rate)
+
+        return drop
 
     def parameter(self, name: str, layer: int) -> Tensor:
         """Parameter `name` (W_e, b_e, W_h or b_h) of `layer`; layer 0 has the bare names."""

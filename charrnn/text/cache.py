@@ -9,8 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from charrnn.errors import CorpusError
+from charrnn.files import sync
 
-__all__ = ["default_cache_dir", "publish", "sync", "using", "workspace"]
+__all__ = ["default_cache_dir", "publish", "using", "workspace"]
 
 _PREFIX = ".unfinished-"
 _ABANDONED_SECONDS = 24 * 3600.0  # an assumption: no download or preparation goes a day without touching its directory
@@ -56,15 +57,6 @@ def _sweep(directory: Path) -> None:
         with suppress(FileNotFoundError):  # its owner, or another sweeper, may be removing it
             if path.lstat().st_mtime < oldest:
                 shutil.rmtree(path, ignore_errors=True)
-
-
-def sync(path: Path) -> None:
-    """Flush a file's content, or a directory's entries, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def publish(source: Path, target: Path) -> None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from charrnn.errors import CorpusError
-from charrnn.text.cache import publish, sync, using, workspace
+from charrnn.files import sync
+from charrnn.text.cache import publish, using, workspace
 from charrnn.text.progress import progress_bar
 
 __all__ = ["Download", "fetch"]

@@ -1,40 +1,51 @@
 """Checkpoints: directories of safetensors and JSON that are whole or do not exist. Nothing is ever unpickled.
 
-`checkpoints/step-00001000/` holds `model.safetensors`, `optimiser.safetensors`, `state.safetensors`, `progress.json`
-and, written last, `manifest.json` with every file's size and SHA-256. It is made under a temporary name, flushed to the
-disk and renamed; readers look at complete ones only.
+`checkpoints/step-00001000/` holds `model.safetensors`, `optimiser.safetensors`, `state.safetensors`, `progress.json`,
+`config.json` and, written last, `manifest.json` with every file's size and SHA-256. It is made under a temporary name,
+flushed to the disk and renamed; readers look at complete ones only.
 """
 
 import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from charrnn.errors import RunError
-from charrnn.files import sync_directory
+from charrnn.errors import RunError, first_line
+from charrnn.files import sync
 
 __all__ = [
+    "FILES",
     "Checkpoint",
     "Progress",
-    "best",
-    "latest",
+    "best_first",
+    "first_whole",
+    "forget_after",
     "load_optimiser_tensors",
+    "newest_first",
     "optimiser_tensors",
     "prune",
     "read_checkpoint",
-    "read_progress",
+    "read_files",
     "write_checkpoint",
 ]
 
 FORMAT_VERSION = 1
 _TENSOR_FILES = ("model", "optimiser", "state")
+FILES = (*(f"{name}.safetensors" for name in _TENSOR_FILES), "progress.json", "config.json")
+"""The files of a checkpoint, beside its manifest."""
+
+
+class NewerFormatError(RunError):
+    """A later charrnn wrote this checkpoint. It is not passed over: what comes after it would be deleted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,33 +54,73 @@ class Progress:
 
     step: int
     """Optimiser steps done."""
+    epoch: int
+    """Whole passes over the training batches done."""
     characters_seen: int
     """Characters trained on so far, over all processes."""
-    validation_loss_nats: float | None
-    """Validation loss at this step, in nats per character; None where there is no validation split."""
-    gradient_scale: float | None = None
-    """Loss scale of fp16 training; None otherwise."""
+    evaluated: bool = False
+    """Whether the evaluation that is due at this step, if one is, has been made and recorded."""
+    validation_loss_nats: float | None = None
+    """Validation loss at this step, in nats per character; None where it was not measured."""
+    gradient_scaler: dict[str, float] | None = None
+    """State of the loss scaling of fp16 training; None otherwise."""
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        """Read what `json.dumps(asdict(...))` wrote. Raises ValueError or TypeError for anything else."""
+        progress = cls(**json.loads(data))
+        counts = (progress.step, progress.epoch, progress.characters_seen)
+        loss, scaler = progress.validation_loss_nats, progress.gradient_scaler
+        if not (
+            all(type(count) is int and 0 <= count < 2**63 for count in counts)
+            and type(progress.evaluated) is bool
+            and (loss is None or type(loss) is float)
+            and (scaler is None or (type(scaler) is dict and {*map(type, scaler.values())} <= {int, float}))
+        ):
+            raise ValueError("progress.json holds values of other types")
+        return progress
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """What a checkpoint holds: tensors by name, and the progress."""
+    """What a checkpoint holds: tensors by name, the progress, and the settings of the run."""
 
     model: dict[str, Tensor]
     """Parameters, by their names in CharRNN."""
     optimiser: dict[str, Tensor]
     """AdamW's `exp_avg`, `exp_avg_sq` and `step` of each parameter, as 'exp_avg.W_h'."""
     state: dict[str, Tensor]
-    """The carried state of every row of the global batch: {'state': [L, B, H]}, or empty at an epoch's start."""
+    """What is carried from step to step: 'state' [L, B, H] of every row of the global batch, absent where nothing is
+    carried; 'training_sums' float64 [processes, 3], what the next record of the training loss has so far."""
     progress: Progress
+    config: dict[str, Any]
+    """The whole resolved TrainConfig, as JSON has it."""
+
+    def to_files(self) -> dict[str, bytes]:
+        """The contents of the files, by name; all but the manifest."""
+        files = {f"{name}.safetensors": save(_portable(getattr(self, name))) for name in _TENSOR_FILES}
+        files["progress.json"] = json.dumps(asdict(self.progress), indent=1).encode()
+        files["config.json"] = json.dumps(self.config, indent=1).encode()
+        return files
+
+    @classmethod
+    def from_files(cls, path: Path, files: dict[str, bytes]) -> Self:
+        """Read what `to_files` made; `path` is for the message. Raises RunError where it is not a checkpoint's."""
+        try:
+            tensors = {name: load(files[f"{name}.safetensors"]) for name in _TENSOR_FILES}
+            progress, config = Progress.from_json(files["progress.json"]), json.loads(files["config.json"])
+            if not isinstance(config, dict):
+                raise ValueError("config.json is no object")
+        except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise _broken(path, error) from error
+        return cls(**tensors, progress=progress, config=config)
 
 
 def write_checkpoint(directory: Path, checkpoint: Checkpoint) -> Path:
     """Write `checkpoint` under `directory` and return its path. Raises RunError where it cannot, leaving nothing."""
     final = directory / f"step-{checkpoint.progress.step:08d}"
     temporary = directory / f".{final.name}.{os.getpid()}"
-    files = {f"{name}.safetensors": save(_portable(getattr(checkpoint, name))) for name in _TENSOR_FILES}
-    files["progress.json"] = json.dumps(asdict(checkpoint.progress), indent=1).encode()
+    files = checkpoint.to_files()
     manifest = {
         "format_version": FORMAT_VERSION,
         "files": {name: {"bytes": len(data), "sha256": _sha256(data)} for name, data in files.items()},
@@ -81,13 +132,16 @@ def write_checkpoint(directory: Path, checkpoint: Checkpoint) -> Path:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-        sync_directory(temporary)
+        sync(temporary)
         if final.exists():  # the same step again, after a resume
             _delete(final)
         temporary.rename(final)
-        sync_directory(directory)
+        sync(directory)
     except OSError as error:
-        raise RunError(f"{final}: checkpoint not written ({error.strerror}): free space there and resume") from error
+        raise RunError(
+            f"{final}: checkpoint not written ({error.strerror}): "
+            "free space or make it writable, then start the same command again"
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return final
@@ -95,38 +149,81 @@ def write_checkpoint(directory: Path, checkpoint: Checkpoint) -> Path:
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read the checkpoint at `path`, every file checked against the manifest. Raises RunError where one fails."""
-    files = _read_files(path)
+    return Checkpoint.from_files(path, read_files(path))
+
+
+def read_files(path: Path) -> dict[str, bytes]:
+    """The contents of a checkpoint's files, by name, each checked against the manifest. Raises RunError."""
     try:
-        tensors = {name: load(files[f"{name}.safetensors"]) for name in _TENSOR_FILES}
-    except SafetensorError as error:
-        raise RunError(f"{path}: not a whole checkpoint ({error}): delete it to use the one before") from error
-    return Checkpoint(**tensors, progress=read_progress(path))
+        manifest = json.loads((path / "manifest.json").read_bytes())
+        version = manifest["format_version"]
+        if type(version) is int and version > FORMAT_VERSION:
+            raise NewerFormatError(
+                f"{path}: is of format {version}, and this charrnn reads {FORMAT_VERSION}: "
+                "install a newer charrnn, or delete this checkpoint to go on from the one before it"
+            )
+        if version != FORMAT_VERSION:
+            raise ValueError(f"format {version!r}")
+        # The names are ours, never the manifest's: nothing outside the directory is ever opened.
+        expected = {name: (manifest["files"][name]["bytes"], manifest["files"][name]["sha256"]) for name in FILES}
+        sizes = {name: (path / name).stat().st_size for name in FILES}
+        for name, (size, _) in expected.items():
+            if sizes[name] != size:
+                raise RunError(
+                    f"{path / name}: has {sizes[name]} bytes, not the {size!r} of its manifest: use another checkpoint"
+                )
+        files = {name: (path / name).read_bytes() for name in FILES}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _broken(path, error) from error
+    for name, data in files.items():
+        if _sha256(data) != expected[name][1]:
+            raise RunError(f"{path / name}: does not match its checksum: use another checkpoint")
+    return files
 
 
-def read_progress(path: Path) -> Progress:
-    """Where the checkpoint at `path` stands, without its tensors. Raises RunError where that cannot be read."""
-    try:
-        return Progress(**json.loads((path / "progress.json").read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
-        raise RunError(f"{path}: not a whole checkpoint ({error}): delete it to use the one before") from error
+def newest_first(directory: Path) -> list[Path]:
+    """The complete checkpoints in `directory`."""
+    return sorted(_complete(directory), reverse=True)
 
 
-def latest(directory: Path) -> Path | None:
-    """The newest complete checkpoint in `directory`, None where there is none."""
-    return max(_complete(directory), default=None)
+def best_first(directory: Path) -> list[Path]:
+    """The complete checkpoints in `directory` by validation loss; those that have none come last, newest first."""
+    return sorted(_complete(directory), key=_rank)
 
 
-def best(directory: Path) -> Path | None:
-    """The checkpoint with the lowest validation loss; the newest where none has one; None where there is none."""
-    return min(_complete(directory), key=_rank, default=None)
+def first_whole(paths: Iterable[Path], say: Callable[[str], None]) -> Checkpoint | None:
+    """The first of `paths` that can be read; each that cannot is told to `say`.
+
+    Returns None where there are no paths. Raises RunError where there are, and none can be read, and NewerFormatError
+    at one that a newer charrnn wrote.
+    """
+    problem = None
+    for path in paths:
+        try:
+            return read_checkpoint(path)
+        except NewerFormatError:
+            raise
+        except RunError as error:
+            problem = error
+            say(f"{error} (it is passed over)")
+    if problem is not None:
+        raise RunError(f"{problem}, but there is no other: restore one from a copy, or start another run")
+    return None
 
 
 def prune(directory: Path, keep: int) -> None:
     """Delete all checkpoints but the best and the newest `keep`, and what a killed process left unfinished."""
-    complete = sorted(_complete(directory))
+    complete = newest_first(directory)
     unfinished = set(directory.glob("step-*")) - set(complete) | set(directory.glob(".step-*"))
-    for path in (set(complete[:-keep]) - {best(directory)}) | unfinished:
+    for path in (set(complete[keep:]) - set(best_first(directory)[:1])) | unfinished:
         _delete(path)
+
+
+def forget_after(directory: Path, step: int) -> None:
+    """Delete the checkpoints after `step`: the run goes on from there."""
+    for path in _complete(directory):
+        if path.name > f"step-{step:08d}":
+            _delete(path)
 
 
 def _delete(path: Path) -> None:
@@ -140,27 +237,18 @@ def _complete(directory: Path) -> list[Path]:
     return [path for path in directory.glob("step-*") if (path / "manifest.json").is_file()]
 
 
-def _rank(path: Path) -> tuple[float, int]:
-    progress = read_progress(path)
+def _rank(path: Path) -> tuple[float, float]:
+    """By loss, then newest first. One that cannot be read has no loss: who wants to use it will be told."""
+    try:
+        progress = Progress.from_json((path / "progress.json").read_bytes())
+    except (OSError, ValueError, TypeError, RecursionError):
+        return float("inf"), 0
     loss = progress.validation_loss_nats
     return (float("inf") if loss is None else loss), -progress.step
 
 
-def _read_files(path: Path) -> dict[str, bytes]:
-    try:
-        manifest = json.loads((path / "manifest.json").read_bytes())
-        version = manifest["format_version"]
-        if version != FORMAT_VERSION:
-            raise RunError(f"{path}: checkpoint format {version}: this charrnn reads {FORMAT_VERSION}, use another one")
-        names = [*(f"{name}.safetensors" for name in _TENSOR_FILES), "progress.json"]
-        files = {name: (path / name).read_bytes() for name in names}
-        expected = {name: manifest["files"][name]["sha256"] for name in names}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path}: not a whole checkpoint ({error}): delete it to use the one before") from error
-    for name, data in files.items():
-        if _sha256(data) != expected[name]:
-            raise RunError(f"{path / name}: does not match its checksum: delete {path} to use the checkpoint before it")
-    return files
+def _broken(path: Path, error: Exception) -> RunError:
+    return RunError(f"{path}: not a whole checkpoint ({first_line(error)}): use another one")
 
 
 def _portable(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

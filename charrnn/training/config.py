@@ -3,6 +3,7 @@
 Conventions: 0, or an empty value, switches a thing off or leaves the choice to charrnn, as each field says.
 """
 
+import signal
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -15,6 +16,8 @@ __all__ = ["BatchConfig", "LogConfig", "OptimiserConfig", "TextConfig", "TrainCo
 
 _SEEDS = 2**63
 """Seeds that torch's generators take, as signed 64-bit numbers."""
+_STOP_SIGNALS = {"SIGUSR1", "SIGUSR2", "SIGHUP", "SIGQUIT", "SIGALRM"} & set(signal.Signals.__members__)
+"""Signals that a process may take for a wish: those that say something else already are left to it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,14 +135,21 @@ class TrainConfig:
     """Name of the preset that this config started from."""
     run_dir: str = ""
     """Directory of the run; empty: runs/PRESET-TIME."""
-    resume: bool = False
-    """Continue the run in --run-dir from its latest checkpoint."""
+    resume: str = "auto"
+    """auto: continue where --run-dir holds this run, else start it. never: start only. must: continue only. Or a run
+    directory or one of its checkpoints, which is continued."""
+    init_from: str = ""
+    """Run directory or checkpoint whose weights a new run starts from (fine-tuning on another text)."""
     epochs: int = 10
     """Passes over the training batches."""
     max_steps: int = 0
     """Optimiser steps after which training ends, epochs or not; 0: no such limit."""
     evaluate_every: int = 500
     """Steps between evaluations, each with a sample and a checkpoint; 0: at the end of each epoch."""
+    checkpoint_every: int = 0
+    """Steps between checkpoints, beside those of the evaluations; 0: none."""
+    checkpoint_minutes: float = 10.0
+    """Minutes after which a checkpoint is written if none was; 0: no such limit."""
     keep_checkpoints: int = 2
     """Newest checkpoints that are kept, beside the best."""
     seed: int = 0
@@ -150,6 +160,10 @@ class TrainConfig:
     """Run the model through torch.compile (needs a C++ compiler on CPU)."""
     threads: int = 0
     """CPU threads of each process; 0: OMP_NUM_THREADS where it is above 1, otherwise cores / processes here."""
+    process_timeout: float = 600.0
+    """Seconds after which a process that waits for another one gives up, and the launch ends."""
+    stop_signal: str = "USR1"
+    """Signal that saves a checkpoint and ends the run, as SIGTERM and SIGINT do; empty: those two alone."""
     text: TextConfig = field(default_factory=TextConfig)
     batch: BatchConfig = field(default_factory=BatchConfig)
     model: Architecture = field(default_factory=Architecture)
@@ -158,9 +172,21 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _at_least(1, "", self, "epochs", "keep_checkpoints")
-        _at_least(0, "", self, "max_steps", "evaluate_every", "seed", "threads")
+        _at_least(
+            0, "", self, "max_steps", "evaluate_every", "checkpoint_every", "checkpoint_minutes", "seed", "threads"
+        )
+        if not 1 <= self.process_timeout <= 1e6:
+            raise ConfigError(f"process_timeout is {self.process_timeout}: it must be from 1 to 1000000 seconds")
+        if self.stop_signal and f"SIG{self.stop_signal}" not in _STOP_SIGNALS:
+            known = ", ".join(sorted(name[3:] for name in _STOP_SIGNALS))
+            raise ConfigError(f"stop_signal is {self.stop_signal!r}: it must be one of {known}")
         if self.seed >= _SEEDS:
             raise ConfigError(f"seed is {self.seed}: it must be below {_SEEDS}")
+
+    @property
+    def stop_signal_number(self) -> int:
+        """The number of `stop_signal`, 0 for none."""
+        return signal.Signals[f"SIG{self.stop_signal}"] if self.stop_signal else 0
 
 
 def _at_least(least: int, group: str, config: object, *names: str) -> None:

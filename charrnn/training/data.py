@@ -10,7 +10,7 @@ from charrnn.text.batches import Batches, Split, StreamBatches, WindowBatches, s
 from charrnn.text.normaliser import Normaliser
 from charrnn.text.prepare import PreparedText, prepare
 from charrnn.training.config import BatchConfig, TextConfig
-from charrnn.training.devices import main_decides
+from charrnn.training.devices import main_decides, together
 
 __all__ = ["RunText"]
 
@@ -37,14 +37,18 @@ class RunText:
             return {"path": str(mine[0].path), "description": mine[0].description}
 
         made = main_decides(accelerator, on_main)
-        if not mine:
+
+        def here() -> PreparedText:
+            if mine:
+                return mine[0]
             path = Path(made["path"])
-            found = path.exists()
-            mine.append(
-                PreparedText.open(path, description=made["description"]) if found else _prepare(config, progress=False)
-            )
+            if path.exists():
+                return PreparedText.open(path, description=made["description"])
+            return _prepare(config, progress=False)
+
+        text = together(accelerator, here)
         fractions = {"validation_fraction": config.validation_fraction, "test_fraction": config.test_fraction}
-        return cls(mine[0], *splits(len(mine[0].stream), **fractions))
+        return cls(text, *splits(len(text.stream), **fractions))
 
     def batches(self, config: BatchConfig, seed: int) -> Batches:
         """The order of the training split. Raises CorpusError where it is too short for one batch."""

@@ -2,23 +2,31 @@
 
 import json
 import os
-from collections.abc import Callable
-from typing import TypeVar
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import psutil
 import torch
 from accelerate import Accelerator
-from accelerate.utils import broadcast
+from accelerate.utils import InitProcessGroupKwargs, broadcast
+from torch.distributed import DistError
 
-from charrnn.errors import CharRNNError, ConfigError
+from charrnn.errors import CharRNNError, ConfigError, TrainingError, first_line
 
-__all__ = ["describe", "main_decides", "start"]
+__all__ = ["describe", "from_main", "launcher_pid", "lost_process", "main_decides", "start", "together"]
 
 T = TypeVar("T")
+SIGN_OF_LIFE_SECONDS = 5.0
 
 
-def start(*, mixed_precision: str, threads: int) -> Accelerator:
+def start(*, mixed_precision: str, threads: int, timeout_seconds: float = 600.0) -> Accelerator:
     """The Accelerator of this process, on CPU where there is no CUDA device.
+
+    A process that waits for another gives up after `timeout_seconds`.
 
     Raises ConfigError where the launch is not what was asked for: fewer processes, another precision, fp16 on CPU.
     """
@@ -32,7 +40,8 @@ def start(*, mixed_precision: str, threads: int) -> Accelerator:
             f"give train.py --mixed-precision {launcher_precision}"
         )
     torch.set_num_threads(_threads(threads))
-    accelerator = Accelerator(cpu=cpu, mixed_precision=mixed_precision)
+    group = InitProcessGroupKwargs(timeout=timedelta(seconds=timeout_seconds))
+    accelerator = Accelerator(cpu=cpu, mixed_precision=mixed_precision, kwargs_handlers=[group])
     requested = max(int(os.environ.get("WORLD_SIZE", "1")), _requested_processes())
     if accelerator.num_processes != requested:
         raise ConfigError(
@@ -57,35 +66,99 @@ def describe(accelerator: Accelerator) -> str:
 
 
 def main_decides(accelerator: Accelerator, decide: Callable[[], T]) -> T:
-    """Run `decide` on the main process and return its JSON-able result on all.
+    """Run `decide` on the main process and return its JSON-able result on all, however long it takes.
 
     A CharRNNError there is raised on every process: none is left waiting. JSON, since torch's own object collectives
     unpickle what they receive.
     """
-    outcome = b""
+    if accelerator.num_processes == 1:
+        return decide()
+    outcome: dict[str, Any] = {}
     if accelerator.is_main_process:
-        try:
-            outcome = json.dumps({"result": decide()}).encode()
-        except CharRNNError as error:
-            if accelerator.num_processes == 1:
-                raise
-            outcome = json.dumps({"error": type(error).__name__, "message": str(error)}).encode()
-    if accelerator.num_processes > 1:
-        outcome = _broadcast_bytes(accelerator, outcome)
-    decoded = json.loads(outcome)
-    if "error" in decoded:
-        kinds = {kind.__name__: kind for kind in CharRNNError.__subclasses__()}
-        raise kinds.get(decoded["error"], CharRNNError)(decoded["message"])
-    result: T = decoded["result"]
+        with _signs_of_life(accelerator):
+            outcome = _outcome(decide)
+    else:
+        _wait_for_main(accelerator)
+    result: T = _result(json.loads(from_main(accelerator, json.dumps(outcome).encode())))
     return result
 
 
-def _broadcast_bytes(accelerator: Accelerator, content: bytes) -> bytes:
-    size = broadcast(torch.tensor([len(content)], device=accelerator.device))
+def together(accelerator: Accelerator, act: Callable[[], T]) -> T:
+    """Run `act` on every process; a CharRNNError of one is raised on all."""
+    if accelerator.num_processes == 1:
+        return act()
+    result: list[T] = []
+    outcome = _outcome(lambda: result.append(act()))
+    failed = accelerator.gather(torch.tensor(["error" in outcome], device=accelerator.device))
+    if bool(failed.any()):
+        first = int(failed.int().argmax())
+        _result(json.loads(from_main(accelerator, json.dumps(outcome).encode(), first)))
+    return result[0]
+
+
+def from_main(accelerator: Accelerator, content: bytes, process: int = 0) -> bytes:
+    """What the main process, or another one, has as `content`."""
+    if accelerator.num_processes == 1:
+        return content
+    size = broadcast(torch.tensor([len(content)], device=accelerator.device), process)
     buffer = torch.zeros(int(size), dtype=torch.uint8, device=accelerator.device)
-    if accelerator.is_main_process:
+    if accelerator.process_index == process and content:
         buffer.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
-    return bytes(broadcast(buffer).cpu().numpy())
+    return bytes(broadcast(buffer, process).cpu().numpy())
+
+
+def lost_process(error: RuntimeError) -> TrainingError | None:
+    """What to say of `error` where it means that another process has ended, hangs or cannot be reached; else None."""
+    if not (isinstance(error, DistError) or "gloo" in str(error)):  # gloo raises bare RuntimeErrors
+        return None
+    reason = re.sub(r"^\[[^]]*\] ", "", first_line(error))  # where in its own source it happened
+    return TrainingError(
+        f"another process of the launch was lost ({reason}): "
+        "start the same command again, it goes on from the last checkpoint"
+    )
+
+
+@contextmanager
+def _signs_of_life(accelerator: Accelerator) -> Iterator[None]:
+    """Tell the others every few seconds that the main process is still at work: none gives up waiting for it."""
+    done, problems = threading.Event(), list[RuntimeError]()
+
+    def tell() -> None:
+        try:
+            while not done.wait(SIGN_OF_LIFE_SECONDS):
+                broadcast(torch.zeros(1, device=accelerator.device))
+            broadcast(torch.ones(1, device=accelerator.device))
+        except RuntimeError as error:
+            problems.append(error)
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+    if problems:
+        raise problems[0]
+
+
+def _wait_for_main(accelerator: Accelerator) -> None:
+    while not broadcast(torch.zeros(1, device=accelerator.device)):
+        pass
+
+
+def _outcome(act: Callable[[], Any]) -> dict[str, Any]:
+    try:
+        return {"result": act()}
+    except CharRNNError as error:
+        return {"error": type(error).__name__, "message": str(error)}
+
+
+def _result(outcome: dict[str, Any]) -> Any:
+    if "error" in outcome:
+        kinds = {kind.__name__: kind for kind in CharRNNError.__subclasses__()}
+        raise kinds.get(outcome["error"], CharRNNError)(outcome["message"])
+    return outcome["result"]
 
 
 def _threads(threads: int) -> int:
@@ -99,19 +172,31 @@ def _threads(threads: int) -> int:
     return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
+def launcher_pid() -> int:
+    """The process that launched this one, where that is `accelerate launch`; otherwise 0."""
+    parent, words = _launcher()
+    return parent if words else 0
+
+
 def _requested_processes() -> int:
     """What `--num_processes` of the launcher above us says, 1 where none is.
 
     `accelerate launch --cpu --num_processes 2` starts one process and tells it nothing (accelerate issue 2741): the
     launcher's own command line is the only trace of the wish.
     """
-    parent = psutil.Process().parent()
-    words = parent.cmdline() if parent is not None else []
-    if not any(word.endswith(("accelerate", "accelerate-launch", "accelerate.commands.launch")) for word in words[:4]):
-        return 1
+    words = _launcher()[1]
     for index, word in enumerate(words):
         name, _, value = word.partition("=")
         if name.replace("-", "_") == "__num_processes":
             value = value or (words[index + 1] if index + 1 < len(words) else "")
             return int(value) if value.isdecimal() else 1
     return 1
+
+
+def _launcher() -> tuple[int, list[str]]:
+    """The parent process and its command line; no words where it is not accelerate's launcher."""
+    parent = psutil.Process().parent()
+    words = parent.cmdline() if parent is not None else []
+    if any(word.endswith(("accelerate", "accelerate-launch", "accelerate.commands.launch")) for word in words[:4]):
+        return os.getppid(), words
+    return os.getppid(), []

@@ -6,21 +6,20 @@ from typing import Any
 from charrnn.errors import RunError, VocabularyError
 from charrnn.export import export_onnx
 from charrnn.model import CharRNN, ModelConfig
-from charrnn.training.checkpoint import Progress, read_checkpoint
+from charrnn.training.checkpoint import Checkpoint, Progress
 from charrnn.training.run_directory import RunDirectory
 from charrnn.training.tracking import MetricsFile, Record
 
 __all__ = ["export_run"]
 
 
-def export_run(directory: RunDirectory, checkpoint_path: Path, output: Path) -> dict[str, Any]:
-    """Write the model of one checkpoint to `output`; returns the training summary that the file holds.
+def export_run(directory: RunDirectory, checkpoint: Checkpoint, output: Path) -> dict[str, Any]:
+    """Write the model of a checkpoint to `output`; returns the training summary that the file holds.
 
     Raises RunError where the run is not whole, VocabularyError where its vocabulary is not the model's.
     """
     description = directory.read_description()
     vocabulary, normaliser = directory.read_vocabulary()
-    checkpoint = read_checkpoint(checkpoint_path)
     rows = checkpoint.model["fc.weight"].shape[0]
     if rows != len(vocabulary):
         raise VocabularyError(
@@ -30,7 +29,9 @@ def export_run(directory: RunDirectory, checkpoint_path: Path, output: Path) -> 
         model = CharRNN(ModelConfig(vocabulary_size=rows, **description["config"]["model"]))
         model.load_state_dict(checkpoint.model)
     except (KeyError, TypeError, RuntimeError) as error:
-        raise RunError(f"{directory.config}: does not describe the model in {checkpoint_path}: restore it") from error
+        raise RunError(
+            f"{directory.config}: does not describe the model of step {checkpoint.progress.step}: restore it"
+        ) from error
     records = MetricsFile(directory.metrics).read()
     summary = _summary(records, description, checkpoint.progress)
     samples = [str(record["sample"]) for record in records if "sample" in record]

@@ -8,13 +8,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from numpy.typing import NDArray
 from torch import Tensor
 
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, RunError, first_line
 from charrnn.model import CharRNN
 from charrnn.text.batches import Batches
 from charrnn.training.checkpoint import Checkpoint, Progress, load_optimiser_tensors, optimiser_tensors
 from charrnn.training.config import TrainConfig
+from charrnn.training.run_directory import as_json
 from charrnn.training.schedule import learning_rate
 
 __all__ = ["Learner"]
@@ -46,6 +48,7 @@ class Learner:
         self._names = {parameter: name for name, parameter in self.model.named_parameters()}
         self._forward = torch.compile(self.parallel) if config.compile else self.parallel
         self.state: Tensor | None = None
+        self._sums = torch.zeros(3, dtype=torch.float64, device=accelerator.device)
         self.last_learning_rate = 0.0
 
     @property
@@ -69,40 +72,52 @@ class Learner:
             final_share=settings.final_learning_rate,
         )
 
-    def train_step(self) -> tuple[Tensor, Tensor]:
-        """One optimiser step.
+    def train_step(self) -> Tensor:
+        """One optimiser step; returns the norm of the global gradient before clipping, a scalar.
 
-        Returns the sums over this process's rows, float64 [3]: loss in nats, characters whose likeliest guess was
-        right, characters; and the norm of the global gradient before clipping, a scalar.
         The batch is computed in `accumulation` parts. Each part's loss is its sum divided by the characters of the
         whole global batch, so gradients simply add up; DDP takes the mean over processes, hence their number.
         """
         epoch, index = divmod(self.step, self.batches.steps_per_epoch)
         if index == 0:
             self.state = None  # a new pass over the text begins
-        if self.config.model.dropout:
-            torch.manual_seed(_seed(self.config.seed, self.step, self.accelerator.process_index))
         windows = torch.from_numpy(self.batches.batch(epoch, index, self.rows)).to(self.accelerator.device)
-        sums, states = torch.zeros(3, dtype=torch.float64, device=windows.device), []
-        for part, state, last in self._parts(windows.long()):
+        states = []
+        for part, state, seeds, last in self._parts(windows.long()):
             with nullcontext() if last else self.accelerator.no_sync(self.parallel):
-                logits, next_state = self._forward(part[:, :-1], state)
+                logits, next_state = self._forward(part[:, :-1], state, seeds)
                 logits, targets = logits.flatten(0, 1).float(), part[:, 1:].flatten()
                 loss = F.cross_entropy(logits, targets, reduction="sum")
                 self.accelerator.backward(loss * self.accelerator.num_processes / self.characters_per_step)
             hits = (logits.detach().argmax(-1) == targets).sum()
-            sums += torch.stack([loss.detach(), hits, torch.full_like(hits, len(targets))]).double()
+            self._sums += torch.stack([loss.detach(), hits, torch.full_like(hits, len(targets))]).double()
             states.append(next_state.detach())
         norm = self._update()
         self.state = torch.cat(states, 1).float() if self.batches.carries_state else None
         self.step += 1
-        return sums, norm
+        return norm
 
-    def _parts(self, windows: Tensor) -> Iterator[tuple[Tensor, Tensor | None, bool]]:
+    def take_training_sums(self) -> tuple[float, float, float]:
+        """Sums over all steps since the last call and all processes: loss in nats, right guesses, characters.
+
+        A collective call.
+        """
+        loss, hits, count = self.accelerator.reduce(self._sums, reduction="sum").tolist()
+        self._sums.zero_()
+        return loss, hits, count
+
+    def _parts(self, windows: Tensor) -> Iterator[tuple[Tensor, Tensor | None, list[int] | None, bool]]:
+        """The parts of this process's rows: their windows, states and seeds of dropout, and whether it is the last."""
         parts = self.config.batch.accumulation
         states = [None] * parts if self.state is None else self.state.tensor_split(parts, dim=1)
-        for index, (part, state) in enumerate(zip(windows.tensor_split(parts), states, strict=True)):
-            yield part, state, index == parts - 1
+        seeds = [None] * parts if not self.config.model.dropout else np.array_split(self._dropout_seeds(), parts)
+        for index, (part, state, own) in enumerate(zip(windows.tensor_split(parts), states, seeds, strict=True)):
+            yield part, state, None if own is None else own.tolist(), index == parts - 1
+
+    def _dropout_seeds(self) -> NDArray[Any]:
+        """A seed for each of this process's rows, which depends on (seed, step, row of the global batch) alone."""
+        sequence = np.random.SeedSequence([self.config.seed, self.step])
+        return sequence.generate_state(self.config.batch.size, np.uint64)[self.rows]
 
     def _update(self) -> Tensor:
         settings = self.config.optimiser
@@ -114,19 +129,23 @@ class Learner:
         self.optimiser.zero_grad()
         return norm
 
-    def checkpoint(self, validation_loss_nats: float | None) -> Checkpoint:
-        """All that `restore` needs. A collective call: the carried state is gathered from every process."""
+    def checkpoint(self, *, evaluated: bool = False, validation_loss_nats: float | None = None) -> Checkpoint:
+        """All that `restore` needs. A collective call: what every process carries is gathered."""
         scaler = self.accelerator.scaler
+        state = {} if self.state is None else {"state": self._gathered_state()}
         return Checkpoint(
             model=self.model.state_dict(),
             optimiser=optimiser_tensors(self.optimiser.optimizer, self._names),
-            state={} if self.state is None else {"state": self._gathered_state()},
+            state=state | {"training_sums": self.accelerator.gather(self._sums[None])},
             progress=Progress(
                 step=self.step,
+                epoch=self.step // self.batches.steps_per_epoch,
                 characters_seen=self.step * self.characters_per_step,
+                evaluated=evaluated,
                 validation_loss_nats=validation_loss_nats,
-                gradient_scale=None if scaler is None else scaler.get_scale(),
+                gradient_scaler=None if scaler is None else scaler.state_dict(),
             ),
+            config=as_json(self.config),
         )
 
     def _gathered_state(self) -> Tensor:
@@ -141,14 +160,31 @@ class Learner:
         return torch.cat(rows).transpose(0, 1)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Continue from `checkpoint`, whatever the number of processes that wrote it."""
-        self.model.load_state_dict(checkpoint.model)
-        load_optimiser_tensors(self.optimiser.optimizer, self._names, checkpoint.optimiser)
-        state = checkpoint.state.get("state")
-        self.state = None if state is None else state[:, self.rows].to(self.accelerator.device)
+        """Continue from `checkpoint`, whatever the number of processes that wrote it.
+
+        Raises RunError where it is another model's.
+        """
+        try:
+            self.model.load_state_dict(checkpoint.model)
+            load_optimiser_tensors(self.optimiser.optimizer, self._names, checkpoint.optimiser)
+            state, device = checkpoint.state.get("state"), self.accelerator.device
+            self.state = None if state is None else state[:, self.rows].to(device)
+            self._sums = _own_sums(checkpoint.state["training_sums"], self.accelerator).to(device)
+            if self.accelerator.scaler is not None and checkpoint.progress.gradient_scaler is not None:
+                self.accelerator.scaler.load_state_dict(checkpoint.progress.gradient_scaler)
+        except (KeyError, IndexError, RuntimeError) as error:
+            raise RunError(
+                f"the checkpoint of step {checkpoint.progress.step} is not this model's ({first_line(error)}): "
+                "restore the run from a copy, or start another"
+            ) from error
         self.step = checkpoint.progress.step
-        if self.accelerator.scaler is not None and checkpoint.progress.gradient_scale is not None:
-            self.accelerator.scaler.update(checkpoint.progress.gradient_scale)
+
+
+def _own_sums(sums: Tensor, accelerator: Accelerator) -> Tensor:
+    """What this process had of `sums` [processes, 3]; where their number has changed, the first one takes it all."""
+    if len(sums) == accelerator.num_processes:
+        return sums[accelerator.process_index].clone()
+    return sums.sum(0) if accelerator.is_main_process else torch.zeros_like(sums[0])
 
 
 def _rows(config: TrainConfig, process: int, processes: int) -> slice:
@@ -169,8 +205,3 @@ def _parameter_groups(model: CharRNN, weight_decay: float) -> list[dict[str, Any
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0},
     ]
-
-
-def _seed(*numbers: int) -> int:
-    """One 64-bit seed from several numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])

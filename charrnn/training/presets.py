@@ -14,7 +14,7 @@ def text() -> TrainConfig:
 
 
 def alphabet() -> TrainConfig:
-    """The notebook's alphabet, a hundred times over: learnt by heart, so surely that even a temperature of 2 changes nothing."""
+    """The notebook's alphabet, a hundred times over: learnt by heart, at a temperature of 2 as well."""
     return TrainConfig(
         preset="alphabet",
         text=TextConfig(corpus=("alphabet",)),

@@ -12,7 +12,7 @@ from charrnn.training.plot import plot_loss
 from charrnn.training.run_directory import RunDirectory
 from charrnn.training.tracking import MetricsFile, Record, WandB
 
-__all__ = ["Recorder", "say"]
+__all__ = ["Recorder", "say", "warn"]
 
 
 def say(line: str) -> None:
@@ -21,13 +21,21 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
+def warn(line: str) -> None:
+    """Say on stderr, above the progress bar, what the user should know but need not act on."""
+    tqdm.write(f"charrnn-train: {line}", file=sys.stderr)
+    sys.stderr.flush()
+
+
 class Recorder:
     """Keeps the record of a run. samples.txt and loss.png are views of metrics.jsonl, made anew at each evaluation."""
 
-    def __init__(self, directory: RunDirectory, wandb: WandB, *, first_step: int, total_steps: int) -> None:
+    def __init__(
+        self, directory: RunDirectory, wandb: WandB, *, first_step: int, evaluated: bool, total_steps: int
+    ) -> None:
         self._directory = directory
         self._metrics = MetricsFile(directory.metrics)
-        self._metrics.rewind(first_step)
+        self._metrics.rewind(first_step, evaluated=evaluated)
         self._wandb = wandb
         # On a terminal only: elsewhere the line at each evaluation tells as much, and logs stay readable.
         self._bar = tqdm(total=total_steps, initial=first_step, unit=" steps", disable=None, dynamic_ncols=True)
@@ -55,6 +63,10 @@ class Recorder:
         if "train_loss_nats" in full:
             loss, bpc, speed = (float(full[f]) for f in ("train_loss_nats", "train_bpc", "characters_per_second"))
             self._bar.set_postfix_str(f"loss {loss:.3f}, {bpc:.3f} bpc, {speed / 1e3:.1f}k characters/s")
+
+    def flush(self) -> None:
+        """Have the records on the disk."""
+        self._metrics.flush()
 
     def refresh_views(self) -> None:
         """Make samples.txt, loss.png and the W&B table of samples from the metrics."""

@@ -5,34 +5,31 @@ import math
 import time
 import traceback
 from dataclasses import asdict
-from pathlib import Path
 
-import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
-from torch import Tensor
+from torch import Tensor, manual_seed
 
-from charrnn.errors import ConfigError, CorpusError, TrainingError
+from charrnn.errors import CorpusError, TrainingError
 from charrnn.model import CharRNN, ModelConfig
 from charrnn.text.batches import Split
 from charrnn.training import checkpoint as checkpoints
 from charrnn.training import summary
+from charrnn.training.checkpoint import Checkpoint
 from charrnn.training.config import TrainConfig
 from charrnn.training.data import RunText
-from charrnn.training.devices import describe, main_decides, start
+from charrnn.training.devices import describe, from_main, lost_process, main_decides, start
 from charrnn.training.evaluation import Scores, evaluate
 from charrnn.training.export_run import export_run
 from charrnn.training.learner import Learner
-from charrnn.training.recorder import Recorder, say
-from charrnn.training.run_directory import RunDirectory
+from charrnn.training.origin import start_from
+from charrnn.training.recorder import Recorder, say, warn
+from charrnn.training.run_directory import Claim, claim
 from charrnn.training.sample import write_sample
-from charrnn.training.stopping import StopSignal
+from charrnn.training.stopping import Interruptions
 from charrnn.training.tracking import WandB, wandb_mode
 
 __all__ = ["train"]
-
-STOP_CHECK_STEPS = 10
-"""Steps between two moments at which several processes agree on whether one of them was told to stop."""
 
 
 def train(config: TrainConfig) -> int:
@@ -40,11 +37,16 @@ def train(config: TrainConfig) -> int:
 
     Every process of the launch calls this. Raises CharRNNError for what the user can mend, on every process.
     """
-    accelerator = start(mixed_precision=config.mixed_precision, threads=config.threads)
+    accelerator = start(
+        mixed_precision=config.mixed_precision, threads=config.threads, timeout_seconds=config.process_timeout
+    )
     try:
         return _train(config, accelerator)
     except BaseException as error:
         traceback.clear_frames(error.__traceback__)  # they hold the model, too
+        lost = lost_process(error) if isinstance(error, RuntimeError) else None
+        if lost is not None:
+            raise lost from error
         raise
     finally:
         # The model goes before its process group. DDP's reducer, if it is the last to hold the group, waits for the
@@ -55,41 +57,62 @@ def train(config: TrainConfig) -> int:
 
 
 def _train(config: TrainConfig, accelerator: Accelerator) -> int:
-    run = _Run(config, accelerator)
+    wandb_mode(config.log.wandb)  # an impossible choice is said before the work, not after
+    mine: list[Claim] = []
+
+    def on_main() -> list[str]:
+        mine.append(claim(config))
+        return mine[0].words()
+
+    words = main_decides(accelerator, on_main)
+    place = mine[0] if mine else Claim.of(words)
     try:
-        return run.run()
+        run = _Run(config, accelerator, place)
+        try:
+            return run.run()
+        finally:
+            run.close()
     finally:
-        run.close()
+        place.directory.unlock()
 
 
 class _Run:
     """The pieces of a run, put together; `run` is the story."""
 
-    def __init__(self, config: TrainConfig, accelerator: Accelerator) -> None:
+    def __init__(self, config: TrainConfig, accelerator: Accelerator, place: Claim) -> None:
         self.config = config
         self.accelerator = accelerator
-        wandb_mode(config.log.wandb)  # an impossible choice is said before the work, not after
-        self.directory = RunDirectory(Path(main_decides(accelerator, lambda: _choose_directory(config))))
+        self.directory = place.directory
         self.text = RunText.open(config.text, accelerator)
         batches = self.text.batches(config.batch, config.seed)
         vocabulary, normaliser = self.text.prepared.vocabulary, self.text.prepared.normaliser
         self.prompt = normaliser(config.log.sample_prompt)
         vocabulary.encode(self.prompt)  # raises now rather than at the first evaluation
-        torch.manual_seed(config.seed)
+        checkpoint = self._read_checkpoint(place) if place.resumes else None
+        manual_seed(config.seed)
         model = CharRNN(ModelConfig(vocabulary_size=len(vocabulary), **asdict(config.model)))
+        weights = ""
+        if config.init_from and checkpoint is None:  # the others get the main process's weights from DDP
+            weights = main_decides(accelerator, lambda: start_from(config.init_from, model, self.text))
         self.learner = Learner(model, batches, config, accelerator)
-        if config.resume:
-            self._restore()
-        main_decides(accelerator, lambda: self.directory.create(config, self.text.describe(), vocabulary, normaliser))
-        self.recorder = self._open_recorder() if accelerator.is_main_process else None
+        self.evaluated_step = 0
+        if checkpoint is not None:
+            self.learner.restore(checkpoint)
+            self.evaluated_step = self.learner.step if checkpoint.progress.evaluated else 0
+        notes = main_decides(accelerator, lambda: self._create(place.resumes))
+        self.recorder = self._open_recorder(notes, weights) if accelerator.is_main_process else None
 
     def run(self) -> int:
         """Train to the end or to a signal; then score, export and say what there is."""
-        with StopSignal(self.accelerator) as stop:
-            signal = self._fit(stop)
+        with Interruptions(
+            self.accelerator,
+            stop_signal=self.config.stop_signal_number,
+            checkpoint_minutes=self.config.checkpoint_minutes,
+        ) as interruptions:
+            signal = self._fit(interruptions)
         if signal:
             if self.recorder:
-                say(f"stopped by signal {signal} at step {self.learner.step}; continue with --resume")
+                say(f"stopped by signal {signal} at step {self.learner.step}; the same command continues")
             return 128 + signal
         self._finish()
         return 0
@@ -99,61 +122,96 @@ class _Run:
         if self.recorder:
             self.recorder.close()
 
-    def _restore(self) -> None:
-        before = self.directory.read_description()["text"]["sha256"]
-        if before != self.text.prepared.sha256:
-            raise CorpusError(
-                f"{self.text.prepared.description}: is not the text that {self.directory.path} was trained on: "
-                "give that text, or start another run"
-            )
-        newest = checkpoints.latest(self.directory.checkpoints)
-        if newest is not None:
-            self.learner.restore(checkpoints.read_checkpoint(newest))
+    def _read_checkpoint(self, place: Claim) -> Checkpoint | None:
+        """What the main process reads, on every process: only that one need see the disk."""
+        read: list[Checkpoint | None] = []
 
-    def _open_recorder(self) -> Recorder:
-        print(summary.opening(self.text, self.learner, describe(self.accelerator), self.directory), flush=True)
+        def on_main() -> bool:
+            before = self.directory.read_description()["text"]["sha256"]
+            if before != self.text.prepared.sha256:
+                raise CorpusError(
+                    f"{self.text.prepared.description}: is not the text that {self.directory.path} was trained on: "
+                    "give that text, or start another run"
+                )
+            newest = checkpoints.newest_first(self.directory.checkpoints)
+            if place.checkpoint is not None:
+                newest = [place.checkpoint]
+            read.append(checkpoints.first_whole(newest, warn))
+            return read[0] is not None
+
+        if not main_decides(self.accelerator, on_main):
+            return None
+        if self.accelerator.num_processes == 1:
+            return read[0]
+        files = read[0].to_files() if read and read[0] else dict.fromkeys(checkpoints.FILES, b"")
+        sent = {name: from_main(self.accelerator, content) for name, content in files.items()}
+        return Checkpoint.from_files(self.directory.checkpoints, sent)
+
+    def _create(self, resumes: bool) -> str:
+        """Write what describes the run; returns what the user should know of how it starts. Main process only."""
+        step, notes = self.learner.step, []
+        if resumes:
+            notes.append(f"resumed at step {step:,}" if step else "resumed at its beginning: it has no checkpoint yet")
+            notes.append(self.directory.changes(self.config))
+            checkpoints.forget_after(self.directory.checkpoints, step)
+        else:
+            self.directory.claim_new()
+        prepared = self.text.prepared
+        self.directory.describe(self.config, self.text.describe(), prepared.vocabulary, prepared.normaliser)
+        return "; ".join(filter(None, notes))
+
+    def _open_recorder(self, notes: str, weights: str) -> Recorder:
+        run = str(self.directory.path) + (f", {notes}" if notes else "")
+        print(summary.opening(self.text, self.learner, describe(self.accelerator), run, weights), flush=True)
         wandb = WandB(
             asked=self.config.log.wandb,
             project=self.config.log.project,
             run_dir=self.directory.path,
+            run_id=self.directory.identity(),
             config=asdict(self.config)
             | {"text": asdict(self.config.text) | self.text.describe(), "parameters": self.learner.num_parameters},
         )
-        return Recorder(self.directory, wandb, first_step=self.learner.step, total_steps=self.learner.total_steps)
+        return Recorder(
+            self.directory,
+            wandb,
+            first_step=self.learner.step,
+            evaluated=self.evaluated_step == self.learner.step,
+            total_steps=self.learner.total_steps,
+        )
 
-    def _fit(self, stop: StopSignal) -> int:
+    def _fit(self, interruptions: Interruptions) -> int:
         """Train until `total_steps`; returns the signal that ended it before, a checkpoint saved, or 0."""
-        learner, log_every = self.learner, self.config.log.every
-        evaluate_every = self.config.evaluate_every or learner.batches.steps_per_epoch
-        sums = torch.zeros(3, dtype=torch.float64, device=self.accelerator.device)
+        learner, config = self.learner, self.config
         since, seconds = learner.step, time.perf_counter()
         learner.model.train()
-        while learner.step < learner.total_steps:
-            step_sums, norm = learner.train_step()
-            sums += step_sums
+        while True:
+            if self._evaluation_is_due():
+                self._evaluate()
+                interruptions.saved()
+                since, seconds = learner.step, time.perf_counter()
+            if learner.step >= learner.total_steps:
+                return 0
+            norm = learner.train_step()
             if self.recorder:
                 self.recorder.advance()
-            signal = self._agreed_signal(stop)
-            evaluating = learner.step == learner.total_steps or learner.step % evaluate_every == 0
-            if not (signal or evaluating or learner.step % log_every == 0):
-                continue
-            speed = (learner.step - since) * learner.characters_per_step / (time.perf_counter() - seconds)
-            self._record_training(sums, norm, speed)
+            if self._evaluation_is_due() or learner.step % config.log.every == 0:
+                now = time.perf_counter()
+                self._record_training(norm, (learner.step - since) * learner.characters_per_step / (now - seconds))
+                since, seconds = learner.step, now
+            signal, minutes_are_over = interruptions.agreed(learner.step)
+            step_is_due = config.checkpoint_every and learner.step % config.checkpoint_every == 0
+            if signal or ((minutes_are_over or step_is_due) and not self._evaluation_is_due()):
+                self._save()
+                interruptions.saved()
             if signal:
-                self._save(validation_loss_nats=None)
                 return signal
-            if evaluating:
-                self._evaluate()
-            sums.zero_()
-            since, seconds = learner.step, time.perf_counter()
-        return 0
 
-    def _agreed_signal(self, stop: StopSignal) -> int:
-        alone = self.accelerator.num_processes == 1
-        return stop.agreed() if alone or self.learner.step % STOP_CHECK_STEPS == 0 else 0
+    def _evaluation_is_due(self) -> bool:
+        step, every = self.learner.step, self.config.evaluate_every or self.learner.batches.steps_per_epoch
+        return step not in (0, self.evaluated_step) and (step % every == 0 or step == self.learner.total_steps)
 
-    def _record_training(self, sums: Tensor, norm: Tensor, characters_per_second: float) -> None:
-        loss, hits, count = self.accelerator.reduce(sums, reduction="sum").tolist()
+    def _record_training(self, norm: Tensor, characters_per_second: float) -> None:
+        loss, hits, count = self.learner.take_training_sums()
         self._stop_if_diverged(loss / count)
         if self.recorder:
             training = {
@@ -170,11 +228,15 @@ class _Run:
         scores = self._score(self.text.validation)
         if scores is not None:
             self._stop_if_diverged(scores.loss_nats)
+        self.evaluated_step = self.learner.step
+        sample = ""
+        if self.recorder:
+            sample = self._sample()
+            record = self._position() | _named("validation", scores)
+            # Recorded before the checkpoint is there: where the run goes on from that, nothing is missing.
+            self.recorder.record(record | ({"sample": sample} if sample else {}))
         self._save(None if scores is None else scores.loss_nats)
         if self.recorder:
-            record = self._position() | _named("validation", scores)
-            sample = self._sample()
-            self.recorder.record(record | ({"sample": sample} if sample else {}))
             self.recorder.refresh_views()
             say(summary.evaluation(self.learner, scores, sample))
 
@@ -188,11 +250,13 @@ class _Run:
             self.recorder.stage("")
         return scores
 
-    def _save(self, validation_loss_nats: float | None) -> None:
-        state = self.learner.checkpoint(validation_loss_nats)
+    def _save(self, validation_loss_nats: float | None = None) -> None:
+        evaluated = self.evaluated_step == self.learner.step
+        state = self.learner.checkpoint(evaluated=evaluated, validation_loss_nats=validation_loss_nats)
         if not all(bool(value.isfinite().all()) for value in state.model.values()):
             raise self._diverged(f"a parameter is no longer a number after step {self.learner.step}")
-        if self.accelerator.is_main_process:
+        if self.recorder:
+            self.recorder.flush()
             checkpoints.write_checkpoint(self.directory.checkpoints, state)
             checkpoints.prune(self.directory.checkpoints, self.config.keep_checkpoints)
 
@@ -215,8 +279,8 @@ class _Run:
             raise self._diverged(f"the loss is {loss} at step {self.learner.step}")
 
     def _diverged(self, what: str) -> TrainingError:
-        good = checkpoints.latest(self.directory.checkpoints)
-        kept = f"the last good checkpoint is {good}" if good else "there is no checkpoint yet"
+        good = checkpoints.newest_first(self.directory.checkpoints)
+        kept = f"the last good checkpoint is {good[0]}" if good else "there is no checkpoint yet"
         return TrainingError(
             f"{what}, so training stopped; {kept}: start another run with a "
             f"lower --optimiser.learning-rate (it was {self.config.optimiser.learning_rate}) or --optimiser.clip-norm"
@@ -224,16 +288,17 @@ class _Run:
 
     def _finish(self) -> None:
         """Score the test split with the best checkpoint's weights, export them, and say where everything is."""
-        best = checkpoints.best(self.directory.checkpoints) if self.recorder else None
-        if best is not None:
-            self.learner.model.load_state_dict(checkpoints.read_checkpoint(best).model)
+        best = None
+        if self.recorder:
+            best = checkpoints.first_whole(checkpoints.best_first(self.directory.checkpoints), warn)
+            assert best is not None, "the last step saves a checkpoint"
+            self.learner.model.load_state_dict(best.model)
         for parameter in self.learner.model.parameters():  # the other processes may not see this disk
             parameter.data.copy_(broadcast(parameter.data))
         test = self._score(self.text.test)
-        if self.recorder is None:
+        if self.recorder is None or best is None:
             return
-        assert best is not None, "the last step saves a checkpoint"
-        best_step = checkpoints.read_progress(best).step
+        best_step = best.progress.step
         self.recorder.record(self._position() | _named("test", test) | {"best_step": best_step})
         results = export_run(self.directory, best, self.directory.model)
         self.recorder.refresh_views()
@@ -249,15 +314,6 @@ class _Run:
     def _position(self) -> dict[str, float]:
         step = self.learner.step
         return {"step": step, "characters_seen": step * self.learner.characters_per_step}
-
-
-def _choose_directory(config: TrainConfig) -> str:
-    """The run directory, checked but not made yet: a mistake found later leaves nothing behind."""
-    if config.resume and not config.run_dir:
-        raise ConfigError("--resume needs --run-dir: name the directory of the run that is to go on")
-    path = Path(config.run_dir or f"runs/{config.preset}-{time.strftime('%Y%m%d-%H%M%S')}")
-    RunDirectory(path).check(config)
-    return str(path)
 
 
 def _named(split: str, scores: Scores | None) -> dict[str, float]:

@@ -1,26 +1,41 @@
-"""Being told to stop: the signal is noted, the step is finished, a checkpoint is saved."""
+"""What may interrupt training between two steps: a signal, a launcher that is gone, the time for a checkpoint."""
 
+import os
 import signal
+import time
 from types import FrameType, TracebackType
 from typing import Self
 
 import torch
 from accelerate import Accelerator
 
-__all__ = ["StopSignal"]
+from charrnn.training.devices import launcher_pid
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+__all__ = ["Interruptions"]
+
+ASK_SECONDS = 1.0
+"""Seconds, about, between two moments at which several processes ask each other."""
+ASK_STEPS = 100
+"""Steps after which they ask at the latest, however short a step is."""
 
 
-class StopSignal:
-    """Notes the first SIGTERM or SIGINT; a second one has its usual effect, at once."""
+class Interruptions:
+    """Notes the first SIGTERM, SIGINT or `stop_signal`; a second one has its usual effect, at once.
 
-    def __init__(self, accelerator: Accelerator) -> None:
+    A process whose launcher has died is told to stop by nobody: it takes that for a SIGTERM.
+    """
+
+    def __init__(self, accelerator: Accelerator, *, stop_signal: int, checkpoint_minutes: float) -> None:
         self._accelerator = accelerator
+        self._signals = {signal.SIGTERM, signal.SIGINT} | ({signal.Signals(stop_signal)} if stop_signal else set())
+        self._minutes = checkpoint_minutes
+        self._launcher = launcher_pid()
         self._received = 0
+        self._asked = self._saved = time.monotonic()
+        self._asked_step, self._next_step = 0, 0
 
     def __enter__(self) -> Self:
-        self._previous = {number: signal.signal(number, self._note) for number in SIGNALS}
+        self._previous = {number: signal.signal(number, self._note) for number in self._signals}
         return self
 
     def __exit__(
@@ -28,12 +43,31 @@ class StopSignal:
     ) -> None:
         self._restore()
 
-    def agreed(self) -> int:
-        """The signal that any process received, 0 for none; the same on all. To be called by all at the same step."""
-        if self._accelerator.num_processes == 1:
-            return self._received
-        flags = torch.tensor([self._received], device=self._accelerator.device)
-        return int(self._accelerator.gather(flags).max())
+    def saved(self) -> None:
+        """A checkpoint has been written: the minutes count from now."""
+        self._saved = time.monotonic()
+
+    def agreed(self, step: int) -> tuple[int, bool]:
+        """The signal that any process received, 0 for none; and whether it is time for a checkpoint.
+
+        The same on all processes, which call this after every step and ask each other about once a second.
+        """
+        if step < self._next_step:
+            return 0, False
+        now = time.monotonic()
+        pace = (step - self._asked_step) / max(now - self._asked, 1e-3)
+        wanted = [self._signal(), int(0 < self._minutes * 60 <= now - self._saved), int(pace * ASK_SECONDS)]
+        if self._accelerator.num_processes > 1:
+            flags = torch.tensor([wanted], device=self._accelerator.device)
+            wanted = self._accelerator.gather(flags).amax(0).tolist()
+            self._next_step = step + min(max(wanted[2], 1), ASK_STEPS)
+        self._asked, self._asked_step = now, step
+        return wanted[0], bool(wanted[1])
+
+    def _signal(self) -> int:
+        if self._launcher and os.getppid() != self._launcher:
+            return signal.SIGTERM
+        return self._received
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._received = number

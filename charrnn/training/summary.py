@@ -12,7 +12,7 @@ __all__ = ["closing", "evaluation", "opening"]
 _DROPPED_SHOWN = 8
 
 
-def opening(text: RunText, learner: Learner, hardware: str, directory: RunDirectory) -> str:
+def opening(text: RunText, learner: Learner, hardware: str, run: str, weights: str) -> str:
     """The text, the model, the work and the hardware, before training starts."""
     prepared = text.prepared
     sizes = ", ".join(f"{split.name} {len(split):,}" for split in (text.train, text.validation, text.test))
@@ -23,10 +23,11 @@ def opening(text: RunText, learner: Learner, hardware: str, directory: RunDirect
         f" ({sizes}); {how} in {prepared.seconds:.1f} s",
         *_dropped(prepared.dropped),
         f"model     {learner.num_parameters:,} parameters, {model.num_layers} x {model.hidden_size} tanh",
+        *([f"weights   {weights}"] if weights else []),
         f"training  {learner.total_steps:,} steps of {batch.size} x {batch.length} characters ({batch.mode}),"
         f" {_epochs(learner.total_steps / learner.batches.steps_per_epoch)}",
         f"hardware  {hardware}",
-        f"run       {directory.path}" + (f", resumed at step {learner.step:,}" if learner.step else ""),
+        f"run       {run}",
     ]
     return "\n".join(lines)
 

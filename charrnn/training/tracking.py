@@ -4,15 +4,16 @@ import json
 import netrc
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from accelerate.tracking import WandBTracker
 
-from charrnn.errors import ConfigError, RunError
-from charrnn.files import write_atomically
+from charrnn.errors import ConfigError, RunError, first_line
+from charrnn.files import sync, write_atomically
 
 __all__ = ["MetricsFile", "Record", "WandB", "wandb_mode"]
 
@@ -42,13 +43,27 @@ class MetricsFile:
         """All whole records; a last line that a crash cut short is left out."""
         if not self._path.exists():
             return []
-        lines = self._path.read_text(encoding="utf-8").split("\n")[:-1]
-        return [json.loads(line) for line in lines]
+        try:
+            lines = self._path.read_text(encoding="utf-8").split("\n")[:-1]
+            records: list[Record] = [json.loads(line) for line in lines]
+            if not all(isinstance(r, dict) and isinstance(r.get("step"), int) for r in records):
+                raise ValueError("a line is no record of a step")
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunError(f"{self._path}: cannot be read ({first_line(error)}): mend or delete that line") from error
+        return records
 
-    def rewind(self, step: int) -> None:
-        """Forget what came after `step`: the run goes on from there and will write it again."""
-        kept = [json.dumps(record) + "\n" for record in self.read() if float(record["step"]) <= step]
-        write_atomically(self._path, "".join(kept))
+    def flush(self) -> None:
+        """Have all records on the disk: a checkpoint that is there must find those before it, after a crash as well."""
+        if self._path.exists():
+            sync(self._path)
+
+    def rewind(self, step: int, *, evaluated: bool) -> None:
+        """Forget what came after `step`, and after its own evaluation if `evaluated`: it will be written again.
+
+        The record of the test split goes in any case: that is the end of a run, and this one goes on.
+        """
+        kept = [record for record in self.read() if "best_step" not in record and _before(record, step, evaluated)]
+        write_atomically(self._path, "".join(json.dumps(record) + "\n" for record in kept))
 
 
 def wandb_mode(asked: str) -> str:
@@ -92,25 +107,38 @@ def _wandb_hosts() -> set[str]:
     return public if host in public else {host}
 
 
-class WandB:
-    """A W&B run through accelerate's tracker; the metrics' own `step` is the axis, so going back loses nothing."""
+def _before(record: Record, step: int, evaluated: bool) -> bool:
+    """Whether a record was written before the checkpoint of `step`."""
+    at = float(record["step"])
+    return at < step or (at == step and (evaluated or "train_loss_nats" in record))
 
-    def __init__(self, *, asked: str, project: str, run_dir: Path, config: dict[str, Any]) -> None:
+
+class WandB:
+    """A W&B run through accelerate's tracker; the metrics' own `step` is the axis, so going back loses nothing.
+
+    W&B is a view: where it fails in the midst of a run, that is said once and training goes on without it.
+    """
+
+    def __init__(self, *, asked: str, project: str, run_dir: Path, run_id: str, config: dict[str, Any]) -> None:
         mode = wandb_mode(asked)
+        self._failed = False
         try:
-            self._start(mode, project, run_dir, config)
+            self._start(mode, project, run_dir, run_id, config)
         except Exception as error:  # wandb raises its own kinds, and others, for a network that is not there
             if mode != "online" or asked == "online":
-                raise RunError(f"W&B did not start ({_first_line(error)}): try --log.wandb offline") from error
-            print(f"W&B is not reachable ({_first_line(error)}): logging offline", file=sys.stderr)
-            self._start("offline", project, run_dir, config)
+                raise RunError(f"W&B did not start ({first_line(error)}): try --log.wandb offline") from error
+            print(f"W&B is not reachable ({first_line(error)}): logging offline", file=sys.stderr)
+            self._start("offline", project, run_dir, run_id, config)
 
-    def _start(self, mode: str, project: str, run_dir: Path, config: dict[str, Any]) -> None:
+    def _start(self, mode: str, project: str, run_dir: Path, run_id: str, config: dict[str, Any]) -> None:
         import wandb
 
         self.mode = mode
         settings = wandb.Settings(init_timeout=INIT_TIMEOUT_SECONDS, console="off", silent=True)
-        self._tracker = WandBTracker(project, mode=mode, dir=str(run_dir), name=run_dir.name, settings=settings)
+        # Online, a resumed run goes on in its own curve. Offline, each start is a run of its own, all in one group:
+        # files of one run that are sent one after another would replace each other.
+        same = {"id": run_id, "resume": "allow"} if mode == "online" else {"group": run_dir.name}
+        self._tracker = WandBTracker(project, mode=mode, dir=str(run_dir), name=run_dir.name, settings=settings, **same)
         self._tracker.start()
         self._tracker.store_init_configuration(config)
         if mode != "disabled":
@@ -118,17 +146,20 @@ class WandB:
 
     def log(self, record: Record) -> None:
         """Log a record of metrics.jsonl under the same names."""
-        self._tracker.log(dict(record))
+        self._try(lambda: self._tracker.log(dict(record)))
 
     def log_samples(self, step: int, samples: list[tuple[int, str]]) -> None:
         """Log the table of all samples so far, (step, text) each."""
         import wandb
 
         table = wandb.Table(columns=["step", "text"], data=[list(row) for row in samples])
-        self._tracker.log({"samples": table, "step": step})
+        self._try(lambda: self._tracker.log({"samples": table, "step": step}))
 
     def finish(self, results: Mapping[str, Any], model: Path) -> None:
         """Record the results; the ONNX file goes along as an artifact where online."""
+        self._try(lambda: self._finish(results, model))
+
+    def _finish(self, results: Mapping[str, Any], model: Path) -> None:
         import wandb
 
         if self.mode == "disabled":
@@ -141,8 +172,21 @@ class WandB:
 
     def close(self) -> None:
         """End the W&B run."""
-        self._tracker.finish()
+        self._try(lambda: self._tracker.finish())
+        if self._failed:
+            import wandb
 
+            with suppress(Exception):  # it takes back its hook at exit, which would fail again there
+                wandb.teardown()
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    def _try(self, act: Callable[[], object]) -> None:
+        if self._failed:
+            return
+        try:
+            act()
+        except Exception as error:  # whatever W&B raises where its process is gone, or its files
+            self._failed = True
+            print(
+                f"W&B has stopped ({first_line(error)}): training goes on without it; metrics.jsonl has every record",
+                file=sys.stderr,
+            )

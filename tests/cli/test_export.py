@@ -100,8 +100,8 @@ def vocabulary_without(run: Path, characters: int) -> None:
     path.write_text(json.dumps(both))
 
 
-def spoil_model(run: Path) -> None:
-    path = run / "checkpoints" / "step-00000060" / "model.safetensors"
+def spoil_model(run: Path, step: int) -> None:
+    path = run / "checkpoints" / f"step-{step:08d}" / "model.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
@@ -122,14 +122,46 @@ def other_architecture(run: Path, change: dict[str, object]) -> None:
         (lambda run: (run / "vocabulary.json").unlink(), "vocabulary.json: cannot be read"),
         (lambda run: (run / "config.json").unlink(), "run: holds no run (no config.json)"),
         (lambda run: (run / "config.json").write_text("{}"), "config.json: is not a charrnn run's"),
-        (lambda run: other_architecture(run, {"hidden_size": 31}), "config.json: does not describe the model in"),
-        (lambda run: other_architecture(run, {"num_layers": 2}), "config.json: does not describe the model in"),
-        (lambda run: other_architecture(run, {"hidden_size": "x"}), "config.json: does not describe the model in"),
-        (lambda run: other_architecture(run, {"new": 1}), "config.json: does not describe the model in"),
-        (spoil_model, "step-00000060/model.safetensors: does not match its checksum"),
+        (
+            lambda run: other_architecture(run, {"hidden_size": 31}),
+            "config.json: does not describe the model of step 60: ",
+        ),
+        (
+            lambda run: other_architecture(run, {"num_layers": 2}),
+            "config.json: does not describe the model of step 60: ",
+        ),
+        (
+            lambda run: other_architecture(run, {"hidden_size": "x"}),
+            "config.json: does not describe the model of step 60: ",
+        ),
+        (lambda run: other_architecture(run, {"new": 1}), "config.json: does not describe the model of step 60: "),
+        (lambda run: other_architecture(run, {"hidden_size": 10**30}), "config.json: does not describe the model of"),
+        (lambda run: shutil.rmtree(run / "checkpoints"), "run: has no checkpoint 'best' (it has: none)"),
     ],
 )
 def test_a_run_that_is_not_whole(command: Command, run: Path, spoil: Callable[[Path], object], message: str) -> None:
     spoil(run)
     assert message in one_line(command(run))
+    assert not (run / "model.onnx").exists()
+
+
+def test_a_damaged_best_checkpoint_is_passed_over_unless_it_is_the_last(command: Command, run: Path) -> None:
+    spoil_model(run, 60)
+    status, stdout, stderr = command(run)
+    assert status == 0
+    assert re.fullmatch(
+        r"charrnn-export: [^\n]*/step-00000060/model.safetensors: does not match its checksum[^\n]*\n", stderr
+    )
+    assert ", from step 30, " in stdout
+    (run / "model.onnx").unlink()
+    message = "step-00000060/model.safetensors: does not match its checksum: use another checkpoint"
+    assert one_line(command(run, "--checkpoint", "step-00000060")).endswith(message)
+    spoil_model(run, 30)
+    status, stdout, stderr = command(run)
+    assert (status, stdout) == (2, "")
+    assert [line.rpartition(": ")[2] for line in stderr.splitlines()] == [
+        "use another checkpoint (it is passed over)",
+        "use another checkpoint (it is passed over)",
+        "restore one from a copy, or start another run",
+    ]
     assert not (run / "model.onnx").exists()

@@ -14,7 +14,7 @@ from accelerate.state import AcceleratorState, GradientState
 from charrnn import OnnxModel, generate
 from charrnn.cli.train import main, parse
 from charrnn.errors import ConfigError
-from charrnn.training.checkpoint import latest, read_checkpoint
+from charrnn.training.checkpoint import newest_first, read_checkpoint
 from charrnn.training.presets import PRESETS
 from tests.conftest import ROOT, TIMEOUT_SECONDS, Finished, command_line
 
@@ -58,10 +58,10 @@ def test_a_preset_alone_is_that_preset(name: str) -> None:
 
 
 def test_flags_override_a_preset() -> None:
-    flags = "--epochs 3 --batch.mode windows --optimiser.learning-rate 1e-4 --text.normaliser lf nfc --resume"
+    flags = "--epochs 3 --batch.mode windows --optimiser.learning-rate 1e-4 --text.normaliser lf nfc --resume must"
     config = parse(["alphabet", *flags.split(), "--run-dir", "runs/a b", "--log.sample-prompt=--x"])
     assert (config.epochs, config.batch.mode, config.optimiser.learning_rate) == (3, "windows", 1e-4)
-    assert (config.text.normaliser, config.resume, config.run_dir) == (("lf", "nfc"), True, "runs/a b")
+    assert (config.text.normaliser, config.resume, config.run_dir) == (("lf", "nfc"), "must", "runs/a b")
     assert config.log.sample_prompt == "--x"
     assert config.model == PRESETS["alphabet"]().model
 
@@ -110,7 +110,7 @@ def test_a_run_leaves_everything_that_is_promised(trained: Finished) -> None:
     names = {path.name for path in trained.run.iterdir()}
     assert names == {
         "config.json", "vocabulary.json", "metrics.jsonl", "samples.txt", "loss.png", "checkpoints", "model.onnx",
-        "wandb",
+        "wandb", ".lock",
     }  # fmt: skip
     assert sorted(path.name for path in (trained.run / "checkpoints").iterdir()) == ["step-00000030", "step-00000060"]
     assert generate(trained.run, "abcdef", 26, temperature=0) == "abcdefghijklmnopqrstuvwxyzabcdef"
@@ -190,8 +190,16 @@ def test_the_script_trains_a_text_from_standard_input(tmp_path: Path) -> None:
         ("alphabet --model.hidden-size 0", "model.hidden_size is 0: it must be at least 1"),
         ("alphabet --log.sample-temperature inf", "log.sample_temperature is inf: it must be a finite number"),
         ("alphabet --seed 99999999999999999999", "seed is 99999999999999999999: it must be below"),
-        ("alphabet --resume", "--resume needs --run-dir: name the directory of the run that is to go on"),
-        ("alphabet --resume --run-dir gone", "gone: holds no run (no config.json): start one without --resume"),
+        ("alphabet --checkpoint-every -1", "checkpoint_every is -1: it must be at least 0"),
+        ("alphabet --checkpoint-minutes nan", "checkpoint_minutes is nan: it must be at least 0"),
+        ("alphabet --process-timeout 0", "process_timeout is 0.0: it must be from 1 to 1000000 seconds"),
+        ("alphabet --stop-signal KILL", "stop_signal is 'KILL': it must be one of ALRM, HUP, QUIT, USR1, USR2"),
+        ("alphabet --resume", "Missing value for argument '--resume'"),
+        ("alphabet --resume must", "--resume must needs --run-dir: name the directory of the run that is to go on"),
+        ("alphabet --resume must --run-dir gone", "gone: holds no run (no config.json): start one with --resume auto"),
+        ("alphabet --resume gone", "resume is 'gone': it must be auto, never, must, a run directory or one of its "),
+        ("alphabet --resume nothing", "resume is 'nothing': it must be auto, never, must, a run directory or one of "),
+        ("alphabet --init-from gone", "init_from is 'gone': it must be a run directory or one of its checkpoints"),
         ("alphabet gone.txt", "gone.txt: no such file or directory; "),
         ("empty.txt", "empty.txt: this text is empty"),
         ("latin.txt", "latin.txt"),
@@ -206,7 +214,7 @@ def test_the_script_trains_a_text_from_standard_input(tmp_path: Path) -> None:
         ("alphabet --log.wandb online", "log.wandb is online, but there is no W&B login here"),
         ("alphabet --run-dir novel.txt", "novel.txt: exists and is not a run: name another --run-dir"),
         ("alphabet --run-dir .", ".: exists and is not a run: name another --run-dir"),
-        ("alphabet --run-dir novel.txt/run", "novel.txt/run/vocabulary.json: cannot be written (Not a directory)"),
+        ("alphabet --run-dir novel.txt/run", "novel.txt: is a file, so novel.txt/run cannot be made: name another"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(
@@ -258,9 +266,9 @@ def contents(run: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("", ": holds a run already: add --resume to continue it, or name another --run-dir"),
-        ("--resume --seed 5", ": holds another run (seed 0 -> 5): give the same settings, or another --run-dir"),
-        ("--resume --model.hidden-size 31", ": holds another run (model.hidden_size 30 -> 31)"),
+        ("--resume never", ": holds a run already: give --resume auto to continue it, or name another --run-dir"),
+        ("--seed 5", ": holds another run (seed 0 -> 5): give the same settings, or another --run-dir"),
+        ("--resume must --model.hidden-size 31", ": holds another run (model.hidden_size 30 -> 31)"),
     ],
 )
 def test_another_run_s_directory(command: Command, copy: Path, flags: str, message: str) -> None:
@@ -272,36 +280,93 @@ def test_another_run_s_directory(command: Command, copy: Path, flags: str, messa
 def test_another_text_is_no_resumption(command: Command, copy: Path, tmp_path: Path) -> None:
     (tmp_path / "other.txt").write_text("zyxwvutsrqponmlkjihgfedcba" * 100)
     before = contents(copy)
-    message = one_line(command("alphabet", "other.txt", "--run-dir", copy, "--resume", "--text.encoding", "utf-8"))
+    message = one_line(command("alphabet", "other.txt", "--run-dir", copy, "--text.encoding", "utf-8"))
     assert f"other.txt: is not the text that {copy} was trained on" in message
     assert contents(copy) == before
 
 
+SAME = [*QUICK, "--max-steps", "60", "--evaluate-every", "30", "--log.every", "7"]
+
+
+def spoil(checkpoint: Path) -> Path:
+    path = checkpoint / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    return path
+
+
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_serves(command: Command, copy: Path) -> None:
-    flags = [*QUICK, "--max-steps", 62, "--evaluate-every", 0]
-    newest = latest(copy / "checkpoints")
-    assert newest is not None
-    spoilt = newest / "model.safetensors"
-    spoilt.write_bytes(spoilt.read_bytes()[:-1])
-    message = one_line(command("alphabet", "--run-dir", copy, "--resume", *flags))
-    assert f"{spoilt}: does not match its checksum: delete {newest} to use the checkpoint before it" in message
-    for path in newest.iterdir():
-        path.unlink()
-    newest.rmdir()
-    status, stdout, stderr = command("alphabet", "--run-dir", copy, "--resume", *flags)
-    assert (status, stderr) == (0, "")
-    assert "resumed at step 30\n" in stdout
+    spoilt = spoil(copy / "checkpoints" / "step-00000060")
+    status, stdout, stderr = command("alphabet", "--run-dir", copy, *SAME)
+    assert status == 0
+    assert re.fullmatch(rf"charrnn-train: {spoilt}: [^\n]*use another checkpoint \(it is passed over\)\n", stderr)
+    assert (
+        f"run       {copy}, resumed at step 30; log.sample_length 20 -> 0, log.wandb 'offline' -> 'disabled'\n"
+        in stdout
+    )
+    assert read_checkpoint(copy / "checkpoints" / "step-00000060").progress.step == 60, "it was made anew"
 
 
-def test_resuming_a_finished_run_ends_it_again(command: Command, copy: Path) -> None:
+def test_where_no_checkpoint_is_whole_nothing_is_begun_anew(command: Command, copy: Path) -> None:
+    paths = newest_first(copy / "checkpoints")
+    spoilt = [spoil(path) for path in paths]
+    before = contents(copy)
+    status, _, stderr = command("alphabet", "--run-dir", copy, *SAME)
+    *passed_over, error = stderr.splitlines()
+    assert status == 2
+    assert [line.split(": ")[1] for line in passed_over] == [str(path) for path in spoilt]
+    assert error.startswith(f"charrnn-train: error: {spoilt[-1]}: ")
+    assert error.endswith("but there is no other: restore one from a copy, or start another run")
+    assert contents(copy) == before
+
+
+@pytest.mark.parametrize("how", [["--run-dir", "{}"], ["--run-dir", "{}", "--resume", "must"], ["--resume", "{}"]])
+def test_resuming_a_finished_run_ends_it_again(command: Command, copy: Path, how: list[str]) -> None:
     """Nothing is left to train; the results are the same."""
     before = contents(copy)
-    status, stdout, stderr = command("alphabet", "--run-dir", copy, "--resume", *QUICK, "--max-steps", 60)
+    status, stdout, stderr = command("alphabet", *(word.format(copy) for word in how), *SAME)
     assert (status, stderr) == (0, "")
-    assert "resumed at step 60" in stdout
+    assert f"run       {copy}, resumed at step 60" in stdout
     after = contents(copy)
-    assert after["model.onnx"] == before["model.onnx"]
-    assert json.loads(after["metrics.jsonl"].splitlines()[-1]) == json.loads(before["metrics.jsonl"].splitlines()[-1])
+    for name in ("model.onnx", "metrics.jsonl", "vocabulary.json"):
+        assert after[name] == before[name]
+    assert json.loads(after["config.json"])["id"] == json.loads(before["config.json"])["id"]
+
+
+def test_a_checkpoint_that_is_named_must_be_whole(command: Command, copy: Path) -> None:
+    path = copy / "checkpoints" / "step-00000030"
+    spoil(path)
+    before = contents(copy)
+    status, _, stderr = command("alphabet", "--resume", path, *SAME)
+    assert status == 2
+    assert stderr.splitlines()[-1].startswith(f"charrnn-train: error: {path}/model.safetensors: ")
+    assert contents(copy) == before, "the other one is still there"
+
+
+# From another run's weights
+
+
+def test_a_run_from_another_s_weights(command: Command, trained: Finished, tmp_path: Path) -> None:
+    """What is copied is tested in test_origin.py; a run that has begun so goes on like any other."""
+    (tmp_path / "new.txt").write_text("abcxyz!" * 400)
+    words = ["alphabet", "new.txt", *QUICK, "--run-dir", "run", "--init-from", trained.run]
+    status, stdout, stderr = command(*words, "--max-steps", 2)
+    assert (status, stderr) == (0, "")
+    known = f"{trained.run}, step 60: 6 of 7 characters known, 85.71% of the text; new: '!' 400"
+    assert f"tanh\nweights   {known}\ntraining  2 steps" in stdout
+    status, stdout, stderr = command(*words, "--max-steps", 3)
+    assert (status, stderr) == (0, "")
+    assert "weights" not in stdout
+    assert "run       run, resumed at step 2; max_steps 2 -> 3\n" in stdout
+
+
+def test_a_run_from_weights_of_other_sizes_is_not_begun(command: Command, trained: Finished, tmp_path: Path) -> None:
+    flags = ["--init-from", trained.run, "--model.hidden-size", 31]
+    message = one_line(command("alphabet", *QUICK, "--run-dir", "run", *flags))
+    assert message == (
+        f"{trained.run}: is a model of other sizes: "
+        "give --model.embedding-size 30 --model.hidden-size 30 --model.num-layers 1"
+    )
+    assert not (tmp_path / "run").exists()
 
 
 # Training that goes wrong
@@ -333,7 +398,7 @@ def test_a_loss_that_is_no_number_stops_training(
 ) -> None:
     settings = ["--optimiser.learning-rate", rate, "--optimiser.clip-norm", 0, "--optimiser.warmup-steps", 0]
     message = one_line(command("alphabet", *QUICK, "--run-dir", "run", *settings, *more.split()))
-    good = latest(tmp_path / "run" / "checkpoints")
+    good = next(iter(newest_first(tmp_path / "run" / "checkpoints")), None)
     assert good == (tmp_path / "run" / "checkpoints" / f"step-{kept:08d}" if kept else None)
     where = (
         f"the last good checkpoint is {good and good.relative_to(tmp_path)}" if kept else "there is no checkpoint yet"

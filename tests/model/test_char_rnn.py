@@ -129,6 +129,35 @@ def test_dropout_acts_while_training_only_and_never_on_the_recurrence() -> None:
     torch.testing.assert_close(state, same_state)
 
 
+def test_with_seeds_a_row_s_dropout_does_not_depend_on_the_rows_beside_it() -> None:
+    model = build(replace(CONFIG, dropout=0.5)).train()
+    tokens, state = example()
+    seeds, before = [5, 2**64 - 1, 0, 6], torch.get_rng_state()
+    whole, _ = model(tokens, state, seeds)
+    for rows in ([0], [3, 1], [2, 0, 3]):
+        torch.testing.assert_close(model(tokens[rows], state[:, rows], [seeds[row] for row in rows])[0], whole[rows])
+    assert torch.equal(torch.get_rng_state(), before), "torch's own generator is not drawn from"
+    assert not torch.isclose(model(tokens, state, [5, 4, 0, 6])[0], whole).all(2)[1].any()
+    torch.testing.assert_close(model.eval()(tokens, state, seeds)[0], model(tokens, state)[0])
+
+
+def test_dropout_with_seeds_keeps_the_mean() -> None:
+    """The logits are the dropped outputs themselves here: 0, or 1 / (1 - p) of what they would be, at random."""
+    p, T = 0.3, 500
+    model = build(replace(CONFIG, vocabulary_size=H, num_layers=1, dropout=p))
+    with torch.no_grad():
+        model.fc.weight.copy_(torch.eye(H))
+        model.fc.bias.zero_()
+    tokens = torch.randint(H, (1, T)).expand(2, T)
+    outputs, dropped = model.eval()(tokens)[0], model.train()(tokens, None, [3, 4])[0]
+    kept = dropped != 0
+    torch.testing.assert_close(dropped[kept], outputs[kept] / (1 - p))
+    # 3,500 draws a row: four standard deviations are 0.031.
+    for share in (kept[0], kept[1]):
+        assert float(share.double().mean()) == pytest.approx(1 - p, abs=0.031)
+    assert float((kept[0] == kept[1]).double().mean()) == pytest.approx(p**2 + (1 - p) ** 2, abs=0.034)
+
+
 def test_initialisations() -> None:
     big = replace(CONFIG, hidden_size=200, num_layers=1)
     torch.manual_seed(0)

@@ -5,7 +5,9 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 
+from charrnn.cli.train import parse
 from charrnn.training.devices import start
+from charrnn.training.run import train
 
 
 @pytest.fixture
@@ -21,6 +23,17 @@ def accelerators() -> Iterator[Callable[[str], Accelerator]]:
 @pytest.fixture
 def accelerator(accelerators: Callable[[str], Accelerator]) -> Accelerator:
     return accelerators("no")
+
+
+@pytest.fixture
+def trains(accelerators: Callable[[str], Accelerator]) -> Callable[..., int]:
+    """`trains("alphabet", "--max-steps", 5)`: what charrnn-train does with these words, here; its exit status."""
+
+    def call(*words: object) -> int:
+        _forget()
+        return train(parse([str(word) for word in words]))
+
+    return call
 
 
 def _forget() -> None:

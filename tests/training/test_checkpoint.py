@@ -1,44 +1,67 @@
 """Checkpoints are whole or do not exist, and what is read is what was written."""
 
+import hashlib
 import json
+import random
 import resource
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import example as such_as
+from hypothesis import given
+from hypothesis import strategies as st
 
 from charrnn.errors import RunError
 from charrnn.training.checkpoint import (
+    FILES,
     Checkpoint,
     Progress,
-    best,
-    latest,
+    best_first,
+    first_whole,
+    forget_after,
     load_optimiser_tensors,
+    newest_first,
     optimiser_tensors,
     prune,
     read_checkpoint,
-    read_progress,
+    read_files,
     write_checkpoint,
 )
+from tests.training.anything import JSON, one_line
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "manifest.json"
-FILES = ["manifest.json", "model.safetensors", "optimiser.safetensors", "progress.json", "state.safetensors"]
+ALL_FILES = [*FILES, "manifest.json"]
+SCALER = {"scale": 65536.0, "growth_factor": 2.0, "backoff_factor": 0.5, "growth_interval": 2000, "_growth_tracker": 7}
 
 
-def example(step: int = 1200, loss: float | None = 1.5, scale: float | None = None) -> Checkpoint:
+def example(step: int = 1200, loss: float | None = 1.5, scaler: dict[str, float] | None = None) -> Checkpoint:
     """Values that need no random generator, so that the golden file depends on nothing else."""
     return Checkpoint(
         model={"W_h": torch.arange(6.0).reshape(2, 3) / 7, "fc.bias": torch.tensor([-0.0, 1e-40])},
         optimiser={"exp_avg.W_h": torch.full((2, 3), 1e-3), "step.W_h": torch.tensor(1200.0)},
-        state={"state": torch.linspace(-1, 1, 12).reshape(1, 4, 3)},
-        progress=Progress(step=step, characters_seen=400 * step, validation_loss_nats=loss, gradient_scale=scale),
+        state={
+            "state": torch.linspace(-1, 1, 12).reshape(1, 4, 3),
+            "training_sums": torch.tensor([[0.1, 2, 400], [1 / 3, 0, 396]], dtype=torch.float64),
+        },
+        progress=Progress(
+            step=step,
+            epoch=step // 500,
+            characters_seen=400 * step,
+            evaluated=loss is not None,
+            validation_loss_nats=loss,
+            gradient_scaler=scaler,
+        ),
+        config={"seed": 3, "text": {"corpus": ["a.txt"]}, "model": {"hidden_size": 3}},
     )
 
 
@@ -46,8 +69,33 @@ def entries(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.iterdir())
 
 
+def steps(paths: list[Path]) -> list[int]:
+    return [int(path.name.removeprefix("step-")) for path in paths]
+
+
+def forge(path: Path, name: str, content: bytes) -> None:
+    """Give a checkpoint a file of another content, with the size and the checksum that it should have."""
+    (path / name).write_bytes(content)
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["files"][name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    (path / "manifest.json").write_text(json.dumps(manifest))
+
+
+def refused(path: Path) -> str:
+    """The one line that says why a checkpoint is not read; '' where it is."""
+    try:
+        read_checkpoint(path)
+    except RunError as error:
+        line = one_line(error)
+    else:
+        return ""
+    assert line.startswith(str(path))
+    return line
+
+
 def assert_same(ours: Checkpoint, theirs: Checkpoint) -> None:
     assert ours.progress == theirs.progress
+    assert ours.config == theirs.config
     for kind in ("model", "optimiser", "state"):
         left, right = getattr(ours, kind), getattr(theirs, kind)
         assert left.keys() == right.keys()
@@ -60,14 +108,14 @@ def assert_same(ours: Checkpoint, theirs: Checkpoint) -> None:
 # Written and read
 
 
-@pytest.mark.parametrize(("loss", "scale"), [(1.5, None), (None, 65536.0)])
-def test_round_trip(tmp_path: Path, loss: float | None, scale: float | None) -> None:
-    written = example(loss=loss, scale=scale)
+@pytest.mark.parametrize(("loss", "scaler"), [(1.5, None), (None, SCALER)])
+def test_round_trip(tmp_path: Path, loss: float | None, scaler: dict[str, float] | None) -> None:
+    written = example(loss=loss, scaler=scaler)
     path = write_checkpoint(tmp_path / "checkpoints", written)
     assert path == tmp_path / "checkpoints" / "step-00001200"
     assert_same(read_checkpoint(path), written)
-    assert read_progress(path) == written.progress
-    assert entries(path) == FILES
+    assert_same(Checkpoint.from_files(path, read_files(path)), written)
+    assert entries(path) == sorted(ALL_FILES)
     assert entries(path.parent) == [path.name]
 
 
@@ -85,7 +133,7 @@ def test_the_manifest_is_the_golden_one(tmp_path: Path) -> None:
 def test_the_same_step_again_replaces_what_was_there(tmp_path: Path) -> None:
     write_checkpoint(tmp_path, example(loss=1.5))
     path = write_checkpoint(tmp_path, example(loss=0.5))
-    assert read_progress(path).validation_loss_nats == 0.5
+    assert read_checkpoint(path).progress.validation_loss_nats == 0.5
     assert entries(tmp_path) == [path.name]
 
 
@@ -119,19 +167,27 @@ def test_the_optimiser_s_tensors_go_into_another_optimiser() -> None:
 # Which one
 
 
-def test_latest_and_best(tmp_path: Path) -> None:
-    assert latest(tmp_path) is None
-    assert best(tmp_path) is None
-    for step, loss in [(100, 2.0), (200, 1.0), (300, 1.0), (1000, None)]:
+def test_newest_first_and_best_first(tmp_path: Path) -> None:
+    assert newest_first(tmp_path / "missing") == best_first(tmp_path) == []
+    for step, loss in [(100, 2.0), (200, 1.0), (300, 1.0), (1000, None), (50, None)]:
         write_checkpoint(tmp_path, example(step, loss))
-    assert latest(tmp_path) == tmp_path / "step-00001000"
-    assert best(tmp_path) == tmp_path / "step-00000300", "the newer of two that are equally good"
+    assert steps(newest_first(tmp_path)) == [1000, 300, 200, 100, 50]
+    assert steps(best_first(tmp_path)) == [300, 200, 100, 1000, 50], "the newer of two that are equally good"
 
 
-def test_without_any_validation_loss_the_newest_is_the_best(tmp_path: Path) -> None:
-    for step in (20, 3, 100):
-        write_checkpoint(tmp_path, example(step, None))
-    assert best(tmp_path) == latest(tmp_path) == tmp_path / "step-00000100"
+def test_one_whose_progress_cannot_be_read_is_never_the_best(tmp_path: Path) -> None:
+    for step, loss in [(100, 2.0), (200, 1.0)]:
+        write_checkpoint(tmp_path, example(step, loss))
+    (tmp_path / "step-00000200" / "progress.json").write_bytes(b"[" * 100_000)
+    assert steps(best_first(tmp_path)) == [100, 200]
+
+
+@pytest.mark.parametrize(("step", "left"), [(0, []), (1, [1]), (2, [1, 2]), (9, [1, 2, 3])])
+def test_the_checkpoints_after_a_step_are_forgotten(tmp_path: Path, step: int, left: list[int]) -> None:
+    for at in (1, 2, 3):
+        write_checkpoint(tmp_path, example(at))
+    forget_after(tmp_path, step)
+    assert entries(tmp_path) == [f"step-{at:08d}" for at in left]
 
 
 @pytest.mark.parametrize(("keep", "left"), [(1, [2, 5]), (2, [2, 4, 5]), (4, [2, 3, 4, 5]), (9, [1, 2, 3, 4, 5])])
@@ -142,6 +198,36 @@ def test_prune_keeps_the_best_and_the_newest(tmp_path: Path, keep: int, left: li
     assert entries(tmp_path) == [f"step-{step:08d}" for step in left]
 
 
+# The first that is whole
+
+
+@pytest.mark.parametrize("name", ALL_FILES)
+def test_a_damaged_newest_is_told_about_and_the_one_before_it_serves(tmp_path: Path, name: str) -> None:
+    for step in (1, 2, 3):
+        write_checkpoint(tmp_path, example(step))
+    spoilt = tmp_path / "step-00000003" / name
+    spoilt.write_bytes(spoilt.read_bytes()[:-1])
+    said: list[str] = []
+    found = first_whole(newest_first(tmp_path), said.append)
+    assert found is not None
+    assert_same(found, example(2))
+    (line,) = said
+    assert line.startswith(str(tmp_path / "step-00000003"))
+    assert line.endswith("(it is passed over)")
+    assert "\n" not in line
+
+
+def test_where_all_are_damaged_that_is_an_error_and_where_there_are_none_it_is_not(tmp_path: Path) -> None:
+    said: list[str] = []
+    assert first_whole(newest_first(tmp_path), said.append) is None
+    for step in (1, 2):
+        (write_checkpoint(tmp_path, example(step)) / "config.json").unlink()
+    with pytest.raises(RunError, match=r"step-00000001: .*, but there is no other: restore one from a copy") as caught:
+        first_whole(newest_first(tmp_path), said.append)
+    assert one_line(caught.value)
+    assert [line.split(":")[0] for line in said] == [str(path) for path in newest_first(tmp_path)]
+
+
 # Half of one
 
 
@@ -149,9 +235,8 @@ def test_a_directory_without_a_manifest_is_no_checkpoint(tmp_path: Path) -> None
     whole = write_checkpoint(tmp_path, example(1, 9.0))
     partial = write_checkpoint(tmp_path, example(2, 0.1))
     (partial / "manifest.json").unlink()
-    assert latest(tmp_path) == best(tmp_path) == whole
-    with pytest.raises(RunError, match="not a whole checkpoint"):
-        read_checkpoint(partial)
+    assert newest_first(tmp_path) == best_first(tmp_path) == [whole]
+    assert "not a whole checkpoint" in refused(partial)
 
 
 def test_what_a_killed_writer_left_is_not_looked_at_and_goes_with_the_next_pruning(tmp_path: Path) -> None:
@@ -159,56 +244,180 @@ def test_what_a_killed_writer_left_is_not_looked_at_and_goes_with_the_next_pruni
     shutil.copytree(whole, tmp_path / ".step-00000002.4711")
     shutil.copytree(whole, tmp_path / "step-00000003")
     (tmp_path / "step-00000003" / "manifest.json").unlink()
-    assert latest(tmp_path) == whole
+    assert newest_first(tmp_path) == [whole]
     prune(tmp_path, 1)
     assert entries(tmp_path) == [whole.name]
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_file_that_is_cut_short_flipped_or_missing_is_an_error(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ALL_FILES)
+def test_a_file_that_is_cut_short_anywhere_or_missing_is_an_error(tmp_path: Path, name: str) -> None:
     path = write_checkpoint(tmp_path, example())
     content = (path / name).read_bytes()
-    middle = len(content) // 2
-    flipped = content[:middle] + bytes([content[middle] ^ 0x01]) + content[middle + 1 :]
-    for damaged in (content[:-1], b"", flipped):
-        (path / name).write_bytes(damaged)
-        with pytest.raises(RunError, match="checkpoint") as caught:
-            read_checkpoint(path)
-        assert str(path) in str(caught.value)
-        assert "\n" not in str(caught.value)
+    for place in random.Random(1).sample(range(len(content)), 20):
+        (path / name).write_bytes(content[:place])
+        assert refused(path), place
     (path / name).unlink()
-    with pytest.raises(RunError, match="checkpoint"):
-        read_checkpoint(path)
+    assert "not a whole checkpoint" in refused(path)
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", '{"format_version": 1}', '{"format_version": 1, "files": {"a": 1}}'])
-def test_a_foreign_manifest(tmp_path: Path, content: str) -> None:
-    path = write_checkpoint(tmp_path, example())
-    (path / "manifest.json").write_text(content)
-    with pytest.raises(RunError, match="not a whole checkpoint"):
-        read_checkpoint(path)
+def test_one_flipped_bit_is_an_error(tmp_path: Path) -> None:
+    """Or, where it says nothing, such as in a manifest's white space, what is read is what was written."""
+    path, draw, read = write_checkpoint(tmp_path, example()), random.Random(2), 0
+    for _ in range(200):
+        name = draw.choice(ALL_FILES)
+        content = (path / name).read_bytes()
+        flipped = bytearray(content)
+        flipped[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        (path / name).write_bytes(flipped)
+        if not refused(path):
+            assert_same(read_checkpoint(path), example())
+            read += 1
+        (path / name).write_bytes(content)
+    assert read < 10
+    assert not refused(path)
 
 
-def test_a_newer_format_is_said_to_be_one(tmp_path: Path) -> None:
-    path = write_checkpoint(tmp_path, example())
+# Files that somebody made, whose checksums are right
+
+
+@pytest.fixture(scope="module")
+def forged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of which every test spoils one file; `restored` mends them all."""
+    return write_checkpoint(tmp_path_factory.mktemp("forged"), example())
+
+
+def restored(path: Path) -> Path:
+    return write_checkpoint(path.parent, example())
+
+
+MANIFESTS = JSON | st.fixed_dictionaries(
+    {
+        "format_version": st.just(1) | JSON,
+        "files": JSON
+        | st.fixed_dictionaries(
+            {
+                name: JSON | st.fixed_dictionaries({"bytes": st.integers(0, 400) | JSON, "sha256": JSON})
+                for name in FILES
+            }
+        ),
+    }
+)
+
+
+@given(manifest=MANIFESTS.map(lambda value: json.dumps(value).encode()) | st.binary())
+@such_as(manifest=b"[" * 100_000)
+@such_as(manifest=b'{"format_version": ' + b"9" * 5000 + b"}")
+@such_as(manifest=b'{"format_version": "\\n\\n"}')
+def test_whatever_the_manifest_says_it_is_one_line(forged: Path, manifest: bytes) -> None:
+    (forged / "manifest.json").write_bytes(manifest)
+    assert refused(forged)
+
+
+def test_a_newer_format_is_never_passed_over(tmp_path: Path) -> None:
+    """Going on from the one before it would delete what the newer charrnn has trained."""
+    for step in (1, 2):
+        path = write_checkpoint(tmp_path, example(step))
     manifest = json.loads((path / "manifest.json").read_text()) | {"format_version": 2}
     (path / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(RunError, match="checkpoint format 2: this charrnn reads 1"):
-        read_checkpoint(path)
+    said: list[str] = []
+    with pytest.raises(RunError, match="is of format 2, and this charrnn reads 1: install a newer charrnn, or delete"):
+        first_whole(newest_first(tmp_path), said.append)
+    assert not said
 
 
-def test_a_pickle_is_not_read(tmp_path: Path) -> None:
-    """Under the right name, and even with the right checksum."""
-    import hashlib
-
-    path = write_checkpoint(tmp_path, example())
-    torch.save({"W_h": torch.zeros(2, 3)}, path / "model.safetensors")
+@pytest.mark.parametrize("name", ["../../outside.txt", "/etc/passwd", "../step-00001200/../../outside.txt"])
+def test_a_manifest_names_nothing_outside_its_directory(tmp_path: Path, name: str) -> None:
+    """What it names beside the files that are ours is not even looked for; in their place, it is not enough."""
+    path = write_checkpoint(tmp_path / "run" / "checkpoints", example())
+    (tmp_path / "run" / "outside.txt").write_bytes((path / "config.json").read_bytes())
+    assert (path / name).is_file()
     manifest = json.loads((path / "manifest.json").read_text())
-    digest = hashlib.sha256((path / "model.safetensors").read_bytes()).hexdigest()
-    manifest["files"]["model.safetensors"]["sha256"] = digest
+    manifest["files"] |= {name: {"bytes": 1, "sha256": "0"}, f"{name}.gone": {"bytes": 1, "sha256": "0"}}
     (path / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(RunError, match="not a whole checkpoint"):
-        read_checkpoint(path)
+    assert read_files(path).keys() == set(FILES)
+    manifest["files"][name] = manifest["files"].pop("config.json")
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    assert "not a whole checkpoint ('config.json')" in refused(path)
+
+
+def safetensors(header: object, body: bytes = b"", length: int | None = None) -> bytes:
+    encoded = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(encoded) if length is None else length) + encoded + body
+
+
+def one_tensor(dtype: object, shape: object, *offsets: object) -> bytes:
+    return safetensors({"W_h": {"dtype": dtype, "shape": shape, "data_offsets": offsets}}, bytes(8))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        safetensors(b"{}", length=2**63),
+        safetensors(b"{}", length=2**64 - 1),
+        safetensors(b"{}", length=10**8),
+        safetensors(b"[" * 100_000),
+        safetensors(b'{"a":' * 100_000),
+        safetensors(b"\xff\xfe"),
+        safetensors([]),
+        safetensors({"W_h": None}),
+        one_tensor("F32", [3], 0, 8),
+        one_tensor("F32", [2**62, 4], 0, 8),
+        one_tensor("F32", [-2], 0, 8),
+        one_tensor("F32", [2], 8, 0),
+        one_tensor("F32", [2], 0, 2**64 - 1),
+        one_tensor("F32", [1], 0, 4),
+        one_tensor("F999", [2], 0, 8),
+        one_tensor("F8_E8M0", [8], 0, 8),  # in the format, and unknown to safetensors' own torch reader
+        one_tensor("F4", [16], 0, 8),
+    ],
+)
+def test_tensors_that_are_none(forged: Path, content: bytes) -> None:
+    path = restored(forged)
+    forge(path, "model.safetensors", content)
+    assert "not a whole checkpoint" in refused(path)
+
+
+def test_a_pickle_is_not_read(forged: Path) -> None:
+    """Under the right name, with the right size and checksum."""
+    path = restored(forged)
+    torch.save({"W_h": torch.zeros(2, 3)}, path / "model.safetensors")
+    forge(path, "model.safetensors", (path / "model.safetensors").read_bytes())
+    assert "not a whole checkpoint" in refused(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"step": "1200"},
+        {"step": -1},
+        {"step": 1200.0},
+        {"step": True},
+        {"step": 2**63},
+        {"epoch": None},
+        {"characters_seen": [1]},
+        {"evaluated": 1},
+        {"validation_loss_nats": "1.5"},
+        {"validation_loss_nats": 1},
+        {"gradient_scaler": 65536.0},
+        {"gradient_scaler": {"scale": "65536"}},
+        {"gradient_scaler": []},
+        {"gradient_scaler": {"scale": 65536.0, "growth_tracker": None}},
+        {"unknown": 1},
+    ],
+)
+def test_progress_of_other_types(forged: Path, change: dict[str, Any]) -> None:
+    path = restored(forged)
+    forge(path, "progress.json", json.dumps(asdict(example().progress) | change).encode())
+    assert "not a whole checkpoint" in refused(path)
+
+
+@pytest.mark.parametrize("name", ["progress.json", "config.json"])
+@pytest.mark.parametrize("content", [b"", b"[" * 100_000, b"\xff", b"null", b"[1]", b'"text"', b"9" * 5000])
+def test_json_that_is_no_object(forged: Path, name: str, content: bytes) -> None:
+    path = restored(forged)
+    forge(path, name, content)
+    assert "not a whole checkpoint" in refused(path)
 
 
 # A disk that is full
@@ -233,7 +442,10 @@ def big(step: int) -> Checkpoint:
 
 def test_no_room_leaves_nothing_and_keeps_what_there_was(tmp_path: Path) -> None:
     before = write_checkpoint(tmp_path, example(1))
-    with full_after(20_000), pytest.raises(RunError, match=r"checkpoint not written .*: free space there and resume"):
+    with (
+        full_after(20_000),
+        pytest.raises(RunError, match=r"checkpoint not written .*: free space or make it writable"),
+    ):
         write_checkpoint(tmp_path, big(2))
     assert entries(tmp_path) == [before.name]
     assert_same(read_checkpoint(before), example(1))
@@ -280,11 +492,10 @@ def test_a_writer_killed_at_any_moment_leaves_whole_checkpoints_only(tmp_path: P
     writer.kill()
     writer.wait()
     writer.stdout.close()
-    newest = latest(tmp_path)
-    assert newest is not None
-    complete = [path for path in tmp_path.glob("step-*") if (path / "manifest.json").exists()]
+    newest, *_ = complete = newest_first(tmp_path)
     for path in complete:
-        assert_same(read_checkpoint(path), big(read_progress(path).step))
+        checkpoint = read_checkpoint(path)
+        assert_same(checkpoint, big(checkpoint.progress.step))
     prune(tmp_path, 1)
     assert newest.is_dir()
     assert not list(tmp_path.glob(".*"))

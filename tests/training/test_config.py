@@ -3,6 +3,7 @@
 import ast
 import inspect
 import re
+import signal
 from typing import Any
 
 import pytest
@@ -57,9 +58,17 @@ NAN, INF = float("nan"), float("inf")
         (TrainConfig, "seed", -1, "seed is -1: it must be at least 0"),
         (TrainConfig, "seed", 2**64, f"seed is {2**64}: it must be below {2**63}"),
         (TrainConfig, "threads", -1, "threads is -1: it must be at least 0"),
+        (TrainConfig, "checkpoint_every", -1, "checkpoint_every is -1: it must be at least 0"),
+        (TrainConfig, "checkpoint_minutes", -0.5, "checkpoint_minutes is -0.5: it must be at least 0"),
+        (TrainConfig, "checkpoint_minutes", NAN, "checkpoint_minutes is nan: it must be at least 0"),
+        (TrainConfig, "process_timeout", 0.5, "process_timeout is 0.5: it must be from 1 to 1000000 seconds"),
+        (TrainConfig, "process_timeout", INF, "process_timeout is inf"),
+        (TrainConfig, "process_timeout", NAN, "process_timeout is nan"),
+        (TrainConfig, "stop_signal", "KILL", "stop_signal is 'KILL': it must be one of ALRM, HUP, QUIT, USR1, USR2"),
+        (TrainConfig, "stop_signal", "SIGUSR1", "stop_signal is 'SIGUSR1'"),
     ],
 )
-def test_a_value_that_cannot_work_is_named(kind: Any, name: str, value: float, message: str) -> None:
+def test_a_value_that_cannot_work_is_named(kind: Any, name: str, value: float | str, message: str) -> None:
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}"):
         kind(**{name: value})
 
@@ -68,7 +77,9 @@ def test_the_edges_of_what_is_allowed() -> None:
     TextConfig(validation_fraction=0, test_fraction=0)
     OptimiserConfig(clip_norm=0, weight_decay=0, warmup_steps=0, beta1=0, final_learning_rate=0)
     LogConfig(sample_length=0, sample_temperature=0)
-    TrainConfig(max_steps=0, evaluate_every=0, seed=2**63 - 1)
+    TrainConfig(max_steps=0, evaluate_every=0, seed=2**63 - 1, checkpoint_every=0, checkpoint_minutes=0)
+    assert TrainConfig(stop_signal="", process_timeout=1).stop_signal_number == 0
+    assert TrainConfig(stop_signal="USR2", process_timeout=1e6).stop_signal_number == signal.SIGUSR2
 
 
 @pytest.mark.parametrize("name", PRESETS)

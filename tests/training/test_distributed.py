@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +17,11 @@ pytestmark = pytest.mark.distributed
 
 STEPS = 50
 # Seven rows are uneven on two processes (3 + 4) and on three (2 + 2 + 3). The validation split of 4,000 characters is
-# scored as three streams. Every step is recorded.
+# scored as three streams. Every step is in a record, and the checkpoint of step 40 is between two. Dropout is the
+# same on any number of processes.
 FLAGS = (
-    f"--max-steps {STEPS} --evaluate-every 25 --log.every 1 --log.sample-length 40 --log.wandb disabled --threads 1 "
+    f"--max-steps {STEPS} --evaluate-every 25 --log.every 3 --log.sample-length 40 --log.wandb disabled --threads 1 "
+    "--checkpoint-every 20 --model.dropout 0.2 "
     "--batch.size 7 --batch.length 20 --model.hidden-size 24 --model.num-layers 2 --optimiser.warmup-steps 5 "
     "--text.validation-fraction 0.2 --text.test-fraction 0.1"
 ).split()
@@ -28,14 +31,19 @@ TOLERANCE = 1e-5
 Once = Callable[[str, Callable[[Path], Finished]], Finished]
 
 
-def launch(run: Path, processes: int, *arguments: object, config: bool = True) -> Finished:
-    """`accelerate launch ... train.py ...`, as the README says it. Fails where a process is left when it has ended."""
+def accelerate_launch(processes: int, *arguments: object, config: bool = True) -> list[str]:
+    """The words of `accelerate launch ...`, to be run at the repository's root."""
     accelerate = Path(sys.executable).parent / "accelerate"
     topology = ["--config_file", "accelerate_config.yaml"] if config else ["--cpu"]
-    words = [accelerate, "launch", *topology, "--num_processes", processes, "train.py", *arguments, "--run-dir", run]
+    return [str(word) for word in [accelerate, "launch", *topology, "--num_processes", processes, *arguments]]
+
+
+def launch(run: Path, processes: int, *arguments: object, config: bool = True) -> Finished:
+    """`accelerate launch ... train.py ...`, as the README says it. Fails where a process is left when it has ended."""
     mark = f"{run}-{processes}"
+    words = accelerate_launch(processes, "train.py", *arguments, "--run-dir", run, config=config)
     try:
-        finished = finish(run, [str(word) for word in words], env=os.environ | {MARK: mark})
+        finished = finish(run, words, env=os.environ | {MARK: mark})
         assert not marked(mark)
     finally:
         for process in marked(mark):  # a launcher that is killed leaves its workers
@@ -93,14 +101,15 @@ def assert_same_training(run: Finished, reference: Finished) -> None:
     """Every loss of every split at every step is within TOLERANCE; every count and every sample is the same."""
     ours, theirs = run.records(), reference.records()
     assert [r["step"] for r in ours] == [r["step"] for r in theirs]
-    assert len(run.records("train_loss_nats")) == STEPS
+    recorded = [record["step"] for record in run.records("train_loss_nats")]
+    assert recorded == sorted({*range(3, STEPS + 1, 3), 25, STEPS})
     for mine, other in zip(ours, theirs, strict=True):
         assert mine.keys() == other.keys()
         for name in mine.keys() - {"characters_per_second"}:
             if name.endswith(("_nats", "_bpc", "gradient_norm")):
                 assert mine[name] == pytest.approx(other[name], abs=TOLERANCE), (name, mine["step"])
             elif name.endswith("_accuracy"):
-                # A guess may tip where two characters are equally likely to 1e-7: one of 140, or of some thousands.
+                # A guess may tip where two characters are equally likely to 1e-7: one of 140 a step, or of thousands.
                 assert mine[name] == pytest.approx(other[name], abs=1 / 140 + 1e-9), (name, mine["step"])
             else:
                 assert mine[name] == other[name], (name, mine["step"])
@@ -118,14 +127,17 @@ def test_two_processes_train_the_model_that_one_trains(once: Once, text: Path, m
 
 
 def test_another_number_of_processes_goes_on(once: Once, text: Path, tmp_path: Path) -> None:
-    """Half by two processes, the carried state gathered into the checkpoint; half by three, seven rows among them."""
+    """First two processes, then three, seven rows among them: the checkpoint has the state that all of them carried.
+
+    And the sums of step 40, which is in the record of step 42 with those of two more.
+    """
     reference, before = one_process(once, text, "stream"), two_processes(once, text, "stream")
     path = tmp_path / "run"
     shutil.copytree(before.run, path)
     shutil.rmtree(path / "checkpoints" / f"step-{STEPS:08d}")
-    run = launch(path, 3, text, *FLAGS, "--batch.mode", "stream", "--resume")
+    run = launch(path, 3, text, *FLAGS, "--batch.mode", "stream", "--resume", "must")
     assert run.returncode == 0, run.stderr
-    assert f"run       {path}, resumed at step 25\n" in run.stdout
+    assert f"run       {path}, resumed at step 40\n" in run.stdout
     assert "\nhardware  3 processes on cpu, 1 thread each, fp32\n" in run.stdout
     assert_same_training(run, reference)
 
@@ -166,8 +178,10 @@ def test_a_mistake_ends_all_processes_and_is_said_once(
 
 def test_the_marked_processes_would_be_found() -> None:
     """Otherwise `launch` could not fail where one is left."""
-    with psutil.Popen(["sleep", "60"], env=os.environ | {MARK: "here"}) as sleeper:
+    words = [sys.executable, "-c", "print(flush=True); import time; time.sleep(60)"]
+    with psutil.Popen(words, env=os.environ | {MARK: "here"}, stdout=subprocess.PIPE) as sleeper:
         try:
+            sleeper.stdout.readline()  # before that, /proc may not have its environment yet
             assert [process.pid for process in marked("here")] == [sleeper.pid]
         finally:
             sleeper.kill()

@@ -11,12 +11,13 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor
 
-from charrnn.errors import ConfigError
-from charrnn.training.checkpoint import read_checkpoint, write_checkpoint
+from charrnn.errors import ConfigError, RunError
+from charrnn.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from charrnn.training.config import TrainConfig
 from charrnn.training.devices import start
 from charrnn.training.learner import Learner
 from charrnn.training.schedule import learning_rate
+from tests.training.anything import one_line
 from tests.training.small import CONFIG, H, L, batches_of, learner_of, model_of, stream_of
 
 WINDOWS = replace(CONFIG, batch=replace(CONFIG.batch, mode="windows"))
@@ -29,6 +30,20 @@ def changed(config: TrainConfig, group: str, **changes: Any) -> TrainConfig:
 
 def parameters(learner: Learner) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in learner.model.state_dict().items()}
+
+
+def train_step(learner: Learner) -> tuple[float, float, float]:
+    """One step; its sums of the loss, of right guesses and of characters."""
+    learner.train_step()
+    return learner.take_training_sums()
+
+
+def assert_same_bits(ours: Checkpoint, theirs: Checkpoint) -> None:
+    assert (ours.progress, ours.config) == (theirs.progress, theirs.config)
+    for kind in ("model", "optimiser", "state"):
+        left, right = getattr(ours, kind), getattr(theirs, kind)
+        assert left.keys() == right.keys()
+        assert all(torch.equal(left[name], right[name]) for name in left), kind
 
 
 def standing(config: TrainConfig) -> TrainConfig:
@@ -50,15 +65,14 @@ def test_stream_batches_carry_the_state_through_an_epoch_and_reset_it_at_the_nex
     with torch.no_grad():
         logits, state = learner.model(whole[:, :-1])
     for epoch in range(2):
-        sums = []
         for _ in range(steps):
-            sums.append(learner.train_step()[0])
+            learner.train_step()
+        loss, *counts = learner.take_training_sums()
         expected = F.cross_entropy(logits.flatten(0, 1), whole[:, 1:].flatten(), reduction="sum")
         hits = int((logits.argmax(-1) == whole[:, 1:]).sum())
-        total = torch.stack(sums).sum(0)
-        # A float32 sum of 378 losses: relative rounding of some 1e-7.
-        assert float(total[0]) == pytest.approx(float(expected), rel=1e-5), epoch
-        assert total[1:].tolist() == [hits, whole[:, 1:].numel()]
+        # Float32 sums of 63 losses: relative rounding of some 1e-7.
+        assert loss == pytest.approx(float(expected), rel=1e-5), epoch
+        assert counts == [hits, whole[:, 1:].numel()]
         assert learner.state is not None
         assert learner.state.shape == (L, CONFIG.batch.size, H)
         torch.testing.assert_close(learner.state, state)
@@ -67,10 +81,10 @@ def test_stream_batches_carry_the_state_through_an_epoch_and_reset_it_at_the_nex
 def test_carrying_matters(accelerator: Accelerator) -> None:
     """Otherwise the test above could not tell: the second batch's loss from a zero state is another."""
     learner = learner_of(accelerator, standing(CONFIG))
-    learner.train_step()
-    carried = float(learner.train_step()[0][0])
+    train_step(learner)
+    carried, *_ = train_step(learner)
     learner.step, learner.state = 1, None
-    assert float(learner.train_step()[0][0]) != pytest.approx(carried, rel=1e-3)
+    assert train_step(learner)[0] != pytest.approx(carried, rel=1e-3)
 
 
 def test_windows_start_from_zero_and_carry_nothing(accelerator: Accelerator) -> None:
@@ -80,7 +94,7 @@ def test_windows_start_from_zero_and_carry_nothing(accelerator: Accelerator) -> 
         with torch.no_grad():
             logits, _ = learner.model(windows[:, :-1])
         expected = F.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten(), reduction="sum")
-        assert float(learner.train_step()[0][0]) == pytest.approx(float(expected), rel=1e-5)  # as above
+        assert train_step(learner)[0] == pytest.approx(float(expected), rel=1e-5)  # as above
         assert learner.state is None
 
 
@@ -96,7 +110,7 @@ def test_the_first_step_is_adamw_on_the_mean_loss(accelerator: Accelerator, conf
     gradients = torch.autograd.grad(loss, leaves)
     norm = float(torch.stack([g.norm() for g in gradients]).norm())
     assert norm > 0.05
-    assert float(learner.train_step()[1]) == pytest.approx(norm, rel=1e-5), "the norm before clipping"
+    assert float(learner.train_step()) == pytest.approx(norm, rel=1e-5), "the norm before clipping"
     lr = 3e-3 / 5
     assert learner.last_learning_rate == pytest.approx(lr)
     for name, leaf, gradient in zip(names, leaves, gradients, strict=True):
@@ -110,8 +124,8 @@ def test_the_first_step_is_adamw_on_the_mean_loss(accelerator: Accelerator, conf
 @pytest.mark.parametrize("clip_norm", [0.0, 1e-3])
 def test_a_clip_norm_of_zero_clips_nothing(accelerator: Accelerator, clip_norm: float) -> None:
     learner = learner_of(accelerator, changed(CONFIG, "optimiser", clip_norm=clip_norm))
-    norm = float(learner.train_step()[1])
-    moments = learner.checkpoint(None).optimiser
+    norm = float(learner.train_step())
+    moments = learner.checkpoint().optimiser
     mean = torch.stack([value.norm() for name, value in moments.items() if name.startswith("exp_avg.")]).norm()
     # After one step the running mean is (1 - beta1) of the gradient; float32 norms agree to 1e-6.
     assert float(mean) == pytest.approx(0.1 * (clip_norm or norm), rel=1e-4)
@@ -141,8 +155,8 @@ def test_it_learns(accelerator: Accelerator) -> None:
     learner = learner_of(accelerator, replace(CONFIG, epochs=20))
     losses = []
     for _ in range(learner.total_steps):
-        sums, _ = learner.train_step()
-        losses.append(float(sums[0] / sums[2]))
+        loss, _, count = train_step(learner)
+        losses.append(loss / count)
     assert losses[0] > 2.25
     assert sum(losses[-6:]) / 6 < 2.1
 
@@ -151,15 +165,19 @@ def test_it_learns(accelerator: Accelerator) -> None:
 
 
 @MODES
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
 @pytest.mark.parametrize("parts", [3, 7])
-def test_accumulation_changes_nothing(accelerator: Accelerator, config: TrainConfig, parts: int) -> None:
+def test_accumulation_changes_nothing(
+    accelerator: Accelerator, config: TrainConfig, parts: int, dropout: float
+) -> None:
     """Seven rows in three parts are uneven. In float64, but the loss and the carried state, which are float32."""
+    config = changed(config, "model", dropout=dropout)
     results = []
     for accumulation in (1, parts):
         config = changed(config, "batch", accumulation=accumulation)
         model = model_of(config).double()
         learner = Learner(model, batches_of(stream_of(400), config), config, accelerator)
-        sums = torch.stack([learner.train_step()[0] for _ in range(10)])
+        sums = torch.tensor([train_step(learner) for _ in range(10)])
         results.append((parameters(learner), sums, learner.state))
     (one, one_sums, one_state), (many, many_sums, many_state) = results
     # Per-character gradients are the same float32 numbers, added up in float64: what differs is below Adam's epsilon
@@ -177,55 +195,134 @@ def test_fewer_rows_than_parts(accelerator: Accelerator, size: int, parts: int) 
         learner_of(accelerator, config)
 
 
+# The sums of the training loss
+
+
+def test_sums_are_over_all_steps_since_they_were_taken(accelerator: Accelerator) -> None:
+    """Exactly: a step's sum is a float32, and float64 holds some more of them without rounding."""
+    one, many = learner_of(accelerator), learner_of(accelerator)
+    singly = torch.tensor([train_step(one) for _ in range(11)], dtype=torch.float64)
+    for _ in range(4):
+        many.train_step()
+    first = many.take_training_sums()
+    assert first == (*singly[:4].sum(0).tolist(),)
+    for _ in range(7):
+        many.train_step()
+    assert many.take_training_sums() == (*singly[4:].sum(0).tolist(),)
+    assert many.take_training_sums() == (0, 0, 0)
+
+
+def test_the_sums_of_another_number_of_processes_are_all_taken_along(accelerator: Accelerator) -> None:
+    """How more than one process shares them is in test_distributed.py."""
+    learner, other = learner_of(accelerator), learner_of(accelerator)
+    learner.train_step()
+    checkpoint = learner.checkpoint()
+    sums = torch.tensor([[0.5, 1, 63], [0.25, 2, 126], [8.0, 3, 189]], dtype=torch.float64)
+    other.restore(replace(checkpoint, state=checkpoint.state | {"training_sums": sums}))
+    assert other.take_training_sums() == (8.75, 6, 378)
+
+
 # Continuing
 
 
 @MODES
 @pytest.mark.parametrize("accumulation", [1, 3])
-@pytest.mark.parametrize("stop", [4, 6, 11])  # within an epoch, at its end, in the second
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("precision", ["no", "bf16"])
 def test_restoring_a_checkpoint_continues_bit_for_bit(
-    accelerator: Accelerator, tmp_path: Path, config: TrainConfig, accumulation: int, stop: int
+    accelerators: Callable[[str], Accelerator],
+    tmp_path: Path,
+    config: TrainConfig,
+    accumulation: int,
+    dropout: float,
+    precision: str,
 ) -> None:
-    config = changed(changed(config, "model", dropout=0.3), "batch", accumulation=accumulation)
-    undisturbed = learner_of(accelerator, config)
-    losses = [undisturbed.train_step()[0] for _ in range(15)]
+    """Steps 1 and 4 are within the first epoch, 6 is its end, 11 is in the second; sums are taken every fourth step."""
+    config = changed(changed(config, "model", dropout=dropout), "batch", accumulation=accumulation)
+    accelerator = accelerators(precision)
+    undisturbed, saved, sums = learner_of(accelerator, config), {}, {}
+    for step in range(1, 16):
+        undisturbed.train_step()
+        if step in (1, 4, 6, 11):
+            saved[step] = write_checkpoint(tmp_path, undisturbed.checkpoint(validation_loss_nats=1.25))
+        if step % 4 == 0:
+            sums[step] = undisturbed.take_training_sums()
+    final = undisturbed.checkpoint(evaluated=True)
+    assert final.progress.characters_seen == 15 * 7 * 9
+    assert final.progress.epoch == 15 // undisturbed.batches.steps_per_epoch
+    assert ("state" in final.state) == (config.batch.mode == "stream")
 
-    first = learner_of(accelerator, config)
-    for _ in range(stop):
-        first.train_step()
-    path = write_checkpoint(tmp_path, first.checkpoint(1.25))
-    torch.manual_seed(12345)
-    torch.rand(17)  # whatever else has been drawn meanwhile
-    second = learner_of(accelerator, config, seed=99)
-    second.restore(read_checkpoint(path))
-    assert second.step == stop
-    assert torch.equal(torch.stack([second.train_step()[0] for _ in range(15 - stop)]), torch.stack(losses[stop:]))
+    for stop, path in saved.items():
+        torch.manual_seed(12345)
+        torch.rand(17)  # whatever else has been drawn meanwhile
+        first = learner_of(accelerator, config, seed=99)
+        first.restore(read_checkpoint(path))
+        assert first.step == stop
+        # Stopped again before it has made a step.
+        again = write_checkpoint(tmp_path / "again", first.checkpoint(validation_loss_nats=1.25))
+        assert_same_bits(read_checkpoint(again), read_checkpoint(path))
+        second = learner_of(accelerator, config, seed=98)
+        second.restore(read_checkpoint(again))
+        if stop == 4:
+            second.take_training_sums()
+        for step in range(stop + 1, 16):
+            second.train_step()
+            if step % 4 == 0:
+                assert second.take_training_sums() == sums[step], (stop, step)
+        assert_same_bits(second.checkpoint(evaluated=True), final)
 
-    ours, theirs = second.checkpoint(None), undisturbed.checkpoint(None)
-    assert ours.progress == theirs.progress
-    assert ours.progress.characters_seen == 15 * 7 * 9
-    for kind in ("model", "optimiser", "state"):
-        left, right = getattr(ours, kind), getattr(theirs, kind)
-        assert left.keys() == right.keys()
-        assert all(torch.equal(left[name], right[name]) for name in left), kind
-    assert bool(ours.state) == (config.batch.mode == "stream")
+
+@MODES
+def test_the_state_of_loss_scaling_goes_along(accelerator: Accelerator, tmp_path: Path, config: TrainConfig) -> None:
+    """fp16 needs a GPU, its scaler does not: it doubles the scale every third step here."""
+
+    def learner(seed: int) -> Learner:
+        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=3)
+        return learner_of(accelerator, config, seed=seed)
+
+    undisturbed = learner(0)
+    for step in range(1, 10):
+        undisturbed.train_step()
+        if step == 4:
+            path = write_checkpoint(tmp_path, undisturbed.checkpoint())
+    final = undisturbed.checkpoint()
+    assert final.progress.gradient_scaler is not None
+    assert final.progress.gradient_scaler["scale"] == 64
+
+    resumed = learner(1)
+    resumed.restore(read_checkpoint(path))
+    assert accelerator.scaler.state_dict() == read_checkpoint(path).progress.gradient_scaler
+    for _ in range(5):
+        resumed.train_step()
+    assert_same_bits(resumed.checkpoint(), final)
+
+
+@pytest.mark.parametrize("lost", ["model W_h", "model *", "optimiser exp_avg.W_h", "state training_sums"])
+def test_a_checkpoint_that_lacks_something_is_one_line(accelerator: Accelerator, lost: str) -> None:
+    learner, (kind, name) = learner_of(accelerator), lost.split()
+    learner.train_step()
+    whole = learner.checkpoint()
+    left = {key: value for key, value in getattr(whole, kind).items() if key != name and name != "*"}
+    with pytest.raises(RunError, match="the checkpoint of step 1 is not this model's") as caught:
+        learner_of(accelerator).restore(replace(whole, **{kind: left}))
+    assert one_line(caught.value)
 
 
 def test_dropout_depends_on_the_step_and_the_seed_alone(accelerator: Accelerator) -> None:
     config = changed(standing(WINDOWS), "model", dropout=0.5)
     first, second = learner_of(accelerator, config), learner_of(accelerator, config)
     torch.manual_seed(1)
-    mine = [float(first.train_step()[0][0]) for _ in range(3)]
+    mine = [train_step(first)[0] for _ in range(3)]
     torch.manual_seed(2)
-    assert [float(second.train_step()[0][0]) for _ in range(3)] == mine
+    assert [train_step(second)[0] for _ in range(3)] == mine
     # Another step, the same batch: another mask.
     epoch = first.batches.steps_per_epoch
     third = learner_of(accelerator, replace(config, batch=replace(config.batch, mode="stream")))
     by_epoch = []
     for step in range(epoch + 1):
-        sums, _ = third.train_step()
+        loss, *_ = train_step(third)
         if step % third.batches.steps_per_epoch == 0:
-            by_epoch.append(float(sums[0]))
+            by_epoch.append(loss)
     assert len(set(by_epoch)) == len(by_epoch) > 1
 
 
@@ -239,7 +336,7 @@ def test_bf16_computes_nearly_the_same_and_keeps_float32_parameters(
     for precision in ("no", "bf16"):
         accelerator = accelerators(precision)
         learner = learner_of(accelerator, CONFIG)
-        losses[precision] = torch.stack([learner.train_step()[0][0] for _ in range(12)])
+        losses[precision] = torch.tensor([train_step(learner)[0] for _ in range(12)])
         assert {p.dtype for p in learner.model.parameters()} == {torch.float32}
         assert learner.state is not None
         assert learner.state.dtype == torch.float32

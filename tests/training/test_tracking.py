@@ -16,6 +16,7 @@ import pytest
 from charrnn.errors import ConfigError, RunError
 from charrnn.training.tracking import MetricsFile, wandb_mode
 from tests.conftest import ROOT, TIMEOUT_SECONDS, Finished, command_line
+from tests.training.anything import one_line
 
 KEY = "0123456789" * 4
 
@@ -37,18 +38,40 @@ def test_one_json_object_a_line(metrics: MetricsFile, tmp_path: Path) -> None:
     assert [json.loads(line) for line in lines] == written
 
 
-@pytest.mark.parametrize(("step", "kept"), [(0, []), (20, [10, 20, 20]), (25, [10, 20, 20]), (99, [10, 20, 20, 30])])
-def test_rewinding_forgets_what_came_later(metrics: MetricsFile, step: int, kept: list[int]) -> None:
-    for at in (10, 20, 20, 30):
-        metrics.append({"step": at})
-    metrics.rewind(step)
-    assert [record["step"] for record in metrics.read()] == kept
+TRAINING, EVALUATION, TEST = {"train_loss_nats": 1.5}, {"sample": "a"}, {"test_loss_nats": 1.5, "best_step": 20}
+
+
+@pytest.mark.parametrize(
+    ("step", "evaluated", "kept"),
+    [
+        (0, False, 0),
+        (19, True, 1),
+        (20, False, 2),  # the evaluation of step 20 will be made again
+        (20, True, 3),
+        (25, False, 3),
+        (30, False, 4),
+        (30, True, 5),
+        (99, True, 5),
+    ],
+)
+def test_rewinding_forgets_what_came_later(metrics: MetricsFile, step: int, evaluated: bool, kept: int) -> None:
+    """And the record of the test split in any case: it is the end of a run, and this one goes on."""
+    records: list[dict[str, Any]] = [
+        {"step": at} | what for at, what in [(10, TRAINING), (20, TRAINING), (20, EVALUATION), (30, TRAINING)]
+    ]
+    records += [{"step": 30}, {"step": 30} | TEST]  # an evaluation without a validation split or a sample says nothing
+    for record in records:
+        metrics.append(record)
+    metrics.rewind(step, evaluated=evaluated)
+    assert metrics.read() == records[:kept]
     metrics.append({"step": step + 1})
-    assert len(metrics.read()) == len(kept) + 1
+    metrics.flush()
+    assert metrics.read() == [*records[:kept], {"step": step + 1}]
 
 
 def test_rewinding_what_is_not_there_begins_it(metrics: MetricsFile) -> None:
-    metrics.rewind(0)
+    metrics.flush()
+    metrics.rewind(0, evaluated=False)
     assert metrics.read() == []
 
 
@@ -61,9 +84,19 @@ def test_a_last_line_that_a_crash_cut_short_is_left_out(metrics: MetricsFile, tm
     assert len(last) == 29
     path.write_bytes(path.read_bytes()[:-lost])
     assert metrics.read() == [{"step": 1, "loss": 1.25e-3}]
-    metrics.rewind(5)
+    metrics.rewind(5, evaluated=False)
     metrics.append({"step": 6})
     assert [record["step"] for record in metrics.read()] == [1, 6]
+
+
+@pytest.mark.parametrize(
+    "content", [b"[" * 100_000 + b"\n", b"\xff\n", b"[]\n", b'{"step": "1"}\n', b"null\n", b'{"step": 1\n{"step": 2}\n']
+)
+def test_lines_that_are_no_records(metrics: MetricsFile, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "metrics.jsonl").write_bytes(content)
+    with pytest.raises(RunError, match=r"metrics.jsonl: cannot be read \(.*\): mend or delete that line") as caught:
+        metrics.read()
+    assert one_line(caught.value)
 
 
 def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:

@@ -1,0 +1,73 @@
+"""Where the first weights come from: fine-tuning starts a new run from another run's model."""
+
+from collections import Counter
+
+import numpy as np
+import torch
+
+from charrnn.errors import RunError
+from charrnn.model import CharRNN
+from charrnn.text.vocabulary import Vocabulary
+from charrnn.training.checkpoint import Checkpoint, best_first, first_whole, read_checkpoint
+from charrnn.training.data import RunText
+from charrnn.training.recorder import warn
+from charrnn.training.run_directory import find_run
+
+__all__ = ["start_from"]
+
+_PER_CHARACTER = ("embedding.weight", "fc.weight", "fc.bias")
+"""Parameters with a row for each character."""
+_NEW_SHOWN = 8
+_CHUNK = 2**24
+
+
+def start_from(source: str, model: CharRNN, text: RunText) -> str:
+    """Give `model` the weights of the run, or of its checkpoint, that `source` names; returns a line to show.
+
+    The vocabularies may differ: a character that both have takes its rows along, one that only the new text has starts
+    as in any new model. Raises RunError where the architectures differ or no character is common.
+    """
+    directory, path = find_run(source, "init_from is {}: it must be")
+    checkpoint = read_checkpoint(path) if path else first_whole(best_first(directory.checkpoints), warn)
+    if checkpoint is None:
+        raise RunError(f"{source}: has no checkpoint yet: name a run that has one")
+    before, now = directory.read_vocabulary()[0], text.prepared.vocabulary
+    common = [character for character in now.characters if character in set(before.characters)]
+    if not common:
+        raise RunError(f"{source}: has no character in common with {text.prepared.description}: start without it")
+    _copy(checkpoint, model, before.encode("".join(common)), now.encode("".join(common)), source)
+    return f"{source}, step {checkpoint.progress.step:,}: {_coverage(text, now, set(common))}"
+
+
+@torch.no_grad()
+def _copy(checkpoint: Checkpoint, model: CharRNN, theirs: np.ndarray, ours: np.ndarray, source: str) -> None:
+    parameters = dict(model.named_parameters())
+    shapes = {name: tuple(value.shape[name in _PER_CHARACTER :]) for name, value in checkpoint.model.items()}
+    if shapes != {name: tuple(value.shape[name in _PER_CHARACTER :]) for name, value in parameters.items()}:
+        sizes = checkpoint.config["model"]
+        flags = " ".join(
+            f"--model.{name.replace('_', '-')} {sizes[name]}"
+            for name in ("embedding_size", "hidden_size", "num_layers")
+        )
+        raise RunError(f"{source}: is a model of other sizes: give {flags}")
+    for name, value in checkpoint.model.items():
+        if name in _PER_CHARACTER:
+            parameters[name][torch.from_numpy(ours.astype(np.int64))] = value[torch.from_numpy(theirs.astype(np.int64))]
+        else:
+            parameters[name].copy_(value)
+
+
+def _coverage(text: RunText, vocabulary: Vocabulary, known: set[str]) -> str:
+    """How many characters of the new text the other model knew, of those that are distinct and of all."""
+    stream = text.prepared.stream
+    counts = np.zeros(len(vocabulary), np.int64)
+    for start in range(0, len(stream), _CHUNK):
+        counts += np.bincount(stream.read(start, min(start + _CHUNK, len(stream))), minlength=len(vocabulary))
+    by_character = Counter(dict(zip(vocabulary.characters, counts.tolist(), strict=True)))
+    share = sum(by_character[character] for character in known) / len(stream)
+    new = [(character, count) for character, count in by_character.most_common() if character not in known]
+    line = f"{len(known)} of {len(vocabulary)} characters known, {share:.2%} of the text"
+    if new:
+        shown = ", ".join(f"{character!r} {count:,}" for character, count in new[:_NEW_SHOWN])
+        line += f"; new: {shown}" + (f" and {len(new) - _NEW_SHOWN} others" if len(new) > _NEW_SHOWN else "")
+    return line

@@ -1,0 +1,121 @@
+"""Fine-tuning: a new run takes another's weights, and with them what it knows of the characters that both have."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from accelerate import Accelerator
+
+from charrnn.cli.train import parse
+from charrnn.errors import RunError
+from charrnn.model import CharRNN, ModelConfig
+from charrnn.training.checkpoint import read_checkpoint
+from charrnn.training.config import TextConfig
+from charrnn.training.data import RunText
+from charrnn.training.origin import start_from
+from charrnn.training.presets import PRESETS
+from charrnn.training.run_directory import RunDirectory
+from tests.conftest import Finished
+from tests.training.anything import one_line
+
+PER_CHARACTER = ("embedding.weight", "fc.weight", "fc.bias")
+
+
+@pytest.fixture
+def text_of(tmp_path: Path, accelerator: Accelerator) -> Callable[[str], RunText]:
+    def made(content: str) -> RunText:
+        (tmp_path / "text.txt").write_text(content)
+        return RunText.open(TextConfig(corpus=(str(tmp_path / "text.txt"),)), accelerator)
+
+    return made
+
+
+def model_for(text: RunText, **changes: Any) -> CharRNN:
+    """A new model of the sizes that the trained run has, but for `changes`."""
+    sizes = asdict(PRESETS["alphabet"]().model) | changes
+    return CharRNN(ModelConfig(vocabulary_size=len(text.prepared.vocabulary), **sizes))
+
+
+@pytest.mark.parametrize(("named", "step"), [(".", 60), ("checkpoints/step-00000030", 30)])
+def test_what_both_have_is_copied_and_the_rest_stays_new(
+    trained: Finished, text_of: Callable[[str], RunText], named: str, step: int
+) -> None:
+    """From the best checkpoint, where none is named."""
+    text = text_of("züge? nay!" * 300)
+    model, source = model_for(text), trained.run / named
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    assert start_from(str(source), model, text).startswith(f"{source}, step {step}: ")
+    theirs = read_checkpoint(trained.run / "checkpoints" / f"step-{step:08d}").model
+    other, own = RunDirectory(trained.run).read_vocabulary()[0], text.prepared.vocabulary
+    known = set(own.characters) & set(other.characters)
+    assert known == set("zgenay")
+    for name, value in model.named_parameters():
+        if name not in PER_CHARACTER:
+            assert value.equal(theirs[name]), name
+            continue
+        for index, character in enumerate(own.characters):
+            row = theirs[name][other.characters.index(character)] if character in known else before[name][index]
+            assert value[index].equal(row), (name, character)
+        assert not value.equal(before[name])
+    assert all(value.requires_grad for value in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("abc" * 100, "3 of 3 characters known, 100.00% of the text"),
+        ("ab?" * 99 + "!ab", "2 of 4 characters known, 66.67% of the text; new: '?' 99, '!' 1"),
+        (
+            "a" * 200 + "\n0123456789" * 10,
+            "1 of 12 characters known, 64.52% of the text; "
+            "new: '\\n' 10, '0' 10, '1' 10, '2' 10, '3' 10, '4' 10, '5' 10, '6' 10 and 3 others",
+        ),
+    ],
+)
+def test_how_much_is_known(trained: Finished, text_of: Callable[[str], RunText], content: str, line: str) -> None:
+    text = text_of(content)
+    assert start_from(str(trained.run), model_for(text), text) == f"{trained.run}, step 60: {line}"
+
+
+@pytest.mark.parametrize("changes", [{"hidden_size": 31}, {"embedding_size": 7}, {"num_layers": 2}])
+def test_other_sizes_are_told_with_the_flags_that_help(
+    trained: Finished, text_of: Callable[[str], RunText], changes: dict[str, int]
+) -> None:
+    text = text_of("abc" * 100)
+    with pytest.raises(RunError, match="is a model of other sizes: give --model") as caught:
+        start_from(str(trained.run), model_for(text, **changes), text)
+    flags = one_line(caught.value).split(": give ")[1].split()
+    assert parse(["alphabet", *flags]) == PRESETS["alphabet"]()
+    assert len(flags) == 6
+
+
+def test_nothing_in_common(trained: Finished, text_of: Callable[[str], RunText]) -> None:
+    text = text_of("0123" * 100)
+    with pytest.raises(RunError, match=r"has no character in common with .*text.txt: start without it"):
+        start_from(str(trained.run), model_for(text), text)
+
+
+def test_a_source_that_is_none(trained: Finished, text_of: Callable[[str], RunText], tmp_path: Path) -> None:
+    text = text_of("abc" * 100)
+    run = shutil.copytree(trained.run, tmp_path / "run", ignore=shutil.ignore_patterns("wandb", "step-*"))
+    with pytest.raises(RunError, match="run: has no checkpoint yet: name a run that has one"):
+        start_from(str(run), model_for(text), text)
+    for nothing in (tmp_path / "gone", run / "checkpoints", run / "checkpoints" / "step-00000060", run / "config.json"):
+        with pytest.raises(RunError, match=f"is '{nothing}': it must be a run directory or one of its checkpoints"):
+            start_from(str(nothing), model_for(text), text)
+
+
+def test_a_damaged_best_checkpoint_is_passed_over(
+    trained: Finished, text_of: Callable[[str], RunText], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(trained.run, tmp_path / "run", ignore=shutil.ignore_patterns("wandb"))
+    spoilt = run / "checkpoints" / "step-00000060" / "model.safetensors"
+    spoilt.write_bytes(spoilt.read_bytes()[:-1])
+    text = text_of("abc" * 100)
+    assert start_from(str(run), model_for(text), text).startswith(f"{run}, step 30: ")
+    assert f"{spoilt}: " in capsys.readouterr().err
+    with pytest.raises(RunError, match=f"^{spoilt}: "):
+        start_from(str(spoilt.parent), model_for(text), text)
