@@ -1,0 +1,59 @@
+"""Ways to die: one round of each, most of them marked `slow`. `tests/torture.py` has them all, as often as you like."""
+
+import random
+import subprocess
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.torture import CASES, SPECIAL, Case, make_text, try_case, undisturbed
+
+QUICK = {("SIGKILL of a rank", 2), ("SIGKILL of the launcher", 2), ("a second launch on the same run", 1)}
+Reference = Callable[[int], dict[str, object]]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("torture")
+    make_text(path / "text.txt")
+    return path
+
+
+@pytest.fixture(scope="module")
+def reference(base: Path) -> Reference:
+    """The bits of a run that nothing happens to, by number of processes."""
+    return cache(lambda processes: undisturbed(base, processes))
+
+
+def rounds(cases: list[tuple[str, Any, int]]) -> list[Any]:
+    return [
+        pytest.param(
+            what,
+            processes,
+            marks=[pytest.mark.distributed] + ([] if (name, processes) in QUICK else [pytest.mark.slow]),
+            id=f"{name}-{processes}",
+        )
+        for name, what, processes in cases
+    ]
+
+
+@pytest.mark.parametrize(("case", "processes"), rounds([(c.name, c, n) for c in CASES for n in c.processes]))
+def test_a_run_cannot_be_lost(case: Case, processes: int, base: Path, reference: Reference) -> None:
+    if case.disk or "read-only" in case.name:
+        probe = subprocess.run(["mount", "--bind", base, base], capture_output=True)
+        if probe.returncode:
+            pytest.skip(f"cannot mount: {probe.stderr.decode().strip()}")
+        subprocess.run(["umount", base], check=True)
+    outcome = try_case(case, processes, base, reference(processes), random.Random(7))
+    assert (outcome.same, outcome.left) == (True, 0), outcome
+
+
+@pytest.mark.parametrize(
+    ("act", "processes"), rounds([(name, act, n) for name, act in SPECIAL.items() for n in (1, 2)])
+)
+def test_two_launches_and_nan(act: Callable[..., Any], processes: int, base: Path, reference: Reference) -> None:
+    outcome = act(processes, base, reference(processes), random.Random(7))
+    assert (outcome.same, outcome.left) == (True, 0), outcome
