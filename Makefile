@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: demo test test-slow check clean
+.PHONY: demo test test-slow test-gpu check clean
 
 demo: .venv/installed
 	$(BIN)/accelerate launch --config_file accelerate_config.yaml train.py python-stdlib --run-dir $(DEMO)
@@ -15,6 +15,9 @@ test: .venv/installed
 
 test-slow: .venv/installed
 	$(BIN)/pytest -m slow
+
+test-gpu: .venv/installed
+	$(BIN)/pytest -m gpu
 
 check: .venv/installed
 	$(BIN)/ruff format --check .

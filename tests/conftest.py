@@ -23,6 +23,13 @@ settings.load_profile("busy")
 # them could be interrupted.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests mean the CPU, on a machine with GPUs too, but for those of `pytest -m gpu`."""
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 ROOT = Path(__file__).parents[1]
 TIMEOUT_SECONDS = 300
 

@@ -28,9 +28,16 @@ def start(*, mixed_precision: str, threads: int, timeout_seconds: float = 600.0)
 
     A process that waits for another gives up after `timeout_seconds`.
 
-    Raises ConfigError where the launch is not what was asked for: fewer processes, another precision, fp16 on CPU.
+    Raises ConfigError where the launch is not what was asked for: fewer processes, another precision, fp16 on CPU; and
+    where a machine has GPUs, but not one for each process.
     """
     cpu = not torch.cuda.is_available()
+    local, devices = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if not cpu and local > devices:
+        raise ConfigError(
+            f"accelerate launch was asked for {local} processes on a machine with {devices} GPU{'s' * (devices > 1)}: "
+            f"give --num_processes {devices}, or hide the GPUs (CUDA_VISIBLE_DEVICES=) to train on the CPU"
+        )
     if cpu and mixed_precision == "fp16":
         raise ConfigError("mixed_precision is fp16: the CPU has none, use --mixed-precision bf16 or no")
     launcher_precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
@@ -39,6 +46,8 @@ def start(*, mixed_precision: str, threads: int, timeout_seconds: float = 600.0)
             f"accelerate launch asks for {launcher_precision}, the run for {mixed_precision}: "
             f"give train.py --mixed-precision {launcher_precision}"
         )
+    if not cpu:
+        _same_bits_every_time()
     torch.set_num_threads(_threads(threads))
     group = InitProcessGroupKwargs(timeout=timedelta(seconds=timeout_seconds))
     accelerator = Accelerator(cpu=cpu, mixed_precision=mixed_precision, kwargs_handlers=[group])
@@ -49,6 +58,17 @@ def start(*, mixed_precision: str, threads: int, timeout_seconds: float = 600.0)
             "launch with --config_file accelerate_config.yaml, and without --cpu"
         )
     return accelerator
+
+
+def _same_bits_every_time() -> None:
+    """A resumed run is the undisturbed one, bit for bit, on a GPU too.
+
+    Without this the gradient of the input table was another in the last bits each time (float32, H100, torch 2.11).
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS may use no other where torch asks for this
+    torch.use_deterministic_algorithms(True)
+    # We write all that we read.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def describe(accelerator: Accelerator) -> str:
