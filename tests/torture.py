@@ -1,4 +1,4 @@
-"""Every way to die, tried on real launches: `python tests/torture.py --rounds 8 --table docs/reliability.md`.
+"""Every way to die, tried on real launches: `python tests/torture.py --rounds 4`.
 
 Each case trains, does something terrible at a random moment, and starts the same command again. It reports how the
 launch ended, how long that took, what it left behind, what was lost, and whether the run that was resumed has the bits
@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -451,7 +451,7 @@ def run_rounds(rounds: int, only: str, seed: int, base: Path) -> Iterator[Outcom
 
 
 def table(outcomes: list[Outcome]) -> str:
-    """One row a case: what the rounds had in common, and the worst of what they had not."""
+    """One row a case: what its rounds had in common, and the worst of what they had not."""
     rows = [
         "| what happened | processes | rounds | exit status | seconds to the end | processes left | steps lost "
         "| same bits after resuming |",
@@ -476,16 +476,18 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--only", default="", help="cases whose name contains this")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--table", type=Path, help="file to write the table to")
+    parser.add_argument("--outcomes", type=Path, help="file of JSON lines that this adds to; the table is of all of it")
     options = parser.parse_args()
-    outcomes = []
-    with tempfile.TemporaryDirectory() as base:
-        for outcome in run_rounds(options.rounds, options.only, options.seed, Path(base)):
-            outcomes.append(outcome)
-            print(json.dumps(vars(outcome)), flush=True)
+    with ExitStack() as stack:
+        base = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        file = stack.enter_context((options.outcomes or base / "outcomes.jsonl").open("a+"))
+        for outcome in run_rounds(options.rounds, options.only, options.seed, base):
+            line = json.dumps(vars(outcome))
+            print(line, flush=True)
+            print(line, file=file, flush=True)
+        file.seek(0)
+        outcomes = [Outcome(**json.loads(line)) for line in file]
     print(table(outcomes))
-    if options.table:
-        options.table.write_text(table(outcomes) + "\n")
     return 0 if all(outcome.same and not outcome.left for outcome in outcomes) else 1
 
 

@@ -24,19 +24,19 @@ SIGN_OF_LIFE_SECONDS = 5.0
 
 
 def start(*, mixed_precision: str, threads: int, timeout_seconds: float = 600.0) -> Accelerator:
-    """The Accelerator of this process, on CPU where there is no CUDA device.
+    """The Accelerator of this process, on CPU where there is no CUDA device or the launcher's `use_cpu` says so.
 
     A process that waits for another gives up after `timeout_seconds`.
 
     Raises ConfigError where the launch is not what was asked for: fewer processes, another precision, fp16 on CPU; and
     where a machine has GPUs, but not one for each process.
     """
-    cpu = not torch.cuda.is_available()
+    cpu = not torch.cuda.is_available() or os.environ.get("ACCELERATE_USE_CPU") == "True"
     local, devices = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
     if not cpu and local > devices:
         raise ConfigError(
             f"accelerate launch was asked for {local} processes on a machine with {devices} GPU{'s' * (devices > 1)}: "
-            f"give --num_processes {devices}, or hide the GPUs (CUDA_VISIBLE_DEVICES=) to train on the CPU"
+            f"give --num_processes {devices}, or --config_file launch/cpu.yaml"
         )
     if cpu and mixed_precision == "fp16":
         raise ConfigError("mixed_precision is fp16: the CPU has none, use --mixed-precision bf16 or no")
