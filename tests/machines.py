@@ -1,6 +1,6 @@
 """Several machines on one: Linux network namespaces joined by virtual cables to a switch, one launcher in each.
 
-    python tests/machines.py --machines 3                     # equal losses; a cable pulled while it trains
+    python tests/machines.py --machines 3                     # equal losses; a cable pulled, ranks killed
     python tests/machines.py --rates 20 100 --delay-ms 10     # seconds a step over slow links
 
 Needs Linux with `ip` and `tc`, and root, which everybody is inside  unshare -rmn sh -c 'mount -t tmpfs none /run; sh'
@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 ROOT = Path(__file__).parents[1]
 FORWARD = Path(__file__).with_name("delay_line.py")
@@ -114,9 +117,9 @@ class Run:
             draw = random.Random(5)
             self.text.write_text(" ".join(draw.choice(WORDS) for _ in range(6000))[:20_000])
 
-    def start(self, machines: Sequence[Machine], *flags: str) -> list[subprocess.Popen[bytes]]:
+    def start(self, machines: Sequence[Machine], *flags: str, max_restarts: int = 0) -> list[subprocess.Popen[bytes]]:
         """The launchers, one on each machine: the command that launch/README.md gives."""
-        several = ["--num_machines", len(machines), "--num_processes", len(machines)]
+        several = ["--num_machines", len(machines), "--num_processes", len(machines), "--max_restarts", max_restarts]
         several += ["--main_process_ip", machines[0].address, "--main_process_port", 29500]
         launchers = []
         for rank, machine in enumerate(machines):
@@ -205,6 +208,26 @@ def pull_a_cable(machines: int, base: Path) -> Pulled:
     return Pulled(int(step), seconds, statuses, left, run.difference(reference))
 
 
+def kill_and_restart(machines: int, base: Path) -> float:
+    """Kill a rank on the last machine, later one on the first: the launchers start all again, twice.
+
+    Returns the largest difference between the losses and those of one machine that was left alone.
+    """
+    with network(1) as one:
+        reference = Run(base, "left-alone").train(one)
+    with network(machines, rate_mbit=1) as cluster:
+        run = Run(base, f"restarted-{machines}")
+        launchers = run.start(cluster, max_restarts=2)
+        for machine, step in ((cluster[-1], STEPS // 3), (cluster[0], STEPS * 2 // 3)):
+            wait_until(lambda step=step: any(record["step"] >= step for record in run.records()))
+            os.kill(_worker(machine), signal.SIGKILL)
+        statuses = ended(launchers)
+        if any(statuses):
+            raise RuntimeError(f"{statuses}:\n{run.log(cluster[0]).read_text()[-4000:]}")
+        assert run.log(cluster[0]).read_text().count("resumed at step") == 2
+    return run.difference(reference)
+
+
 def equal_losses(machines: int, base: Path) -> float:
     """The largest difference between the losses of `machines` machines and of one."""
     with network(machines) as cluster:
@@ -252,6 +275,13 @@ def _delay_line(switch: str, ports: Sequence[str], delay_ms: float) -> Iterator[
             process.kill()
 
 
+def _worker(machine: Machine) -> int:
+    """The training process on this machine: the child of the launcher there."""
+    parents = {process: psutil.Process(process).ppid() for process in machine.processes()}
+    (worker,) = (process for process, parent in parents.items() if parent in parents)
+    return worker
+
+
 def _port(machine: Machine) -> str:
     return f"port{machine.address.rpartition('.')[2]}"
 
@@ -293,7 +323,11 @@ def main() -> int:
             print(f"{options.machines} machines, {STEPS} steps: losses within {difference:.1e} of one machine's")
             pulled = pull_a_cable(options.machines, base)
             print(f"{options.machines} machines, {pulled}")
-            good = difference < TOLERANCE and pulled.good
+            restarted = kill_and_restart(options.machines, base)
+            print(
+                f"{options.machines} machines, a rank killed on two of them, --max_restarts 2: within {restarted:.1e}"
+            )
+            good = max(difference, restarted) < TOLERANCE and pulled.good
     return 0 if good else 1
 
 

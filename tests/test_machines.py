@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.machines import PULLED_LIMIT_SECONDS, TOLERANCE, Machine, equal_losses, network, pull_a_cable, unavailable
+from tests.machines import (
+    PULLED_LIMIT_SECONDS,
+    TOLERANCE,
+    Machine,
+    equal_losses,
+    kill_and_restart,
+    network,
+    pull_a_cable,
+    unavailable,
+)
 
 pytestmark = [
     pytest.mark.distributed,
@@ -76,3 +85,9 @@ def test_a_pulled_cable_ends_all_and_the_others_go_on(machines: int, tmp_path: P
     assert pulled.left == 0
     assert all(pulled.statuses)
     assert pulled.difference < TOLERANCE
+
+
+@pytest.mark.slow
+def test_killed_ranks_are_started_again_on_all_machines(tmp_path: Path) -> None:
+    """`--max_restarts`: the processes of all machines begin anew together, from the last checkpoint."""
+    assert kill_and_restart(2, tmp_path) < TOLERANCE

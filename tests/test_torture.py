@@ -11,7 +11,12 @@ import pytest
 
 from tests.torture import CASES, SPECIAL, Case, make_text, try_case, undisturbed
 
-QUICK = {("SIGKILL of a rank", 2), ("SIGKILL of the launcher", 2), ("a second launch on the same run", 1)}
+QUICK = {
+    ("SIGKILL of a rank", 2),
+    ("SIGKILL of a rank, --max_restarts 1", 2),
+    ("SIGKILL of the launcher", 2),
+    ("a second launch on the same run", 1),
+}
 Reference = Callable[[int], dict[str, object]]
 
 

@@ -62,12 +62,15 @@ class Launch:
     run: Path
     processes: int
     more: list[str] = field(default_factory=list)
+    launcher: tuple[str, ...] = ()
+    """Flags of the launcher itself."""
 
     def __post_init__(self) -> None:
         self.mark = f"{self.run}-{random.getrandbits(64):x}"
         python = [sys.executable, "train.py"]
         accelerate = [str(Path(sys.executable).parent / "accelerate"), "launch", "--config_file"]
-        launcher = [*accelerate, "accelerate_config.yaml", "--num_processes", str(self.processes), "train.py"]
+        topology = ["accelerate_config.yaml", "--num_processes", str(self.processes), *self.launcher]
+        launcher = [*accelerate, *topology, "train.py"]
         words = [*(python if self.processes == 1 else launcher), str(self.run.parents[1] / "text.txt"), *FLAGS.split()]
         words += ["--log.wandb", "disabled", *self.more, "--run-dir", str(self.run)]
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed when the launch is
@@ -298,6 +301,7 @@ class Case:
     disk: int = 0
     """Size in KiB of a file system of its own for the run directory; 0: none."""
     flags: tuple[str, ...] = ()
+    launcher: tuple[str, ...] = ()
     survives: bool = False
     """Whether the launch goes on to its end."""
 
@@ -306,6 +310,7 @@ OFFLINE = ("--log.wandb", "offline")
 CASES = [
     Case("SIGKILL of the process", (1,), kill),
     Case("SIGKILL of a rank", (2,), kill_a_rank),
+    Case("SIGKILL of a rank, --max_restarts 1", (2,), kill_a_rank, launcher=("--max_restarts", "1"), survives=True),
     Case("SIGKILL of the launcher", (2,), kill_the_launcher),
     Case("SIGKILL of everything", (2,), kill_everything),
     Case("SIGTERM", (1, 2), sigterm),
@@ -343,7 +348,7 @@ def try_case(case: Case, processes: int, base: Path, reference: dict[str, object
     """One round: train, injure, end, mend, resume, compare."""
     outcome = Outcome(case.name, processes)
     with place(case, base) as run:
-        with Launch(run, processes, list(case.flags)) as launch:
+        with Launch(run, processes, list(case.flags), case.launcher) as launch:
             launch.wait_until(lambda: first_checkpoint(run))
             launch.wait_for_step(draw.randrange(CHECKPOINT_EVERY, STEPS * 2 // 3))
             time.sleep(draw.uniform(0, 0.1))

@@ -13,7 +13,9 @@ import psutil
 import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, broadcast
-from torch.distributed import DistError
+from torch.distributed import DistError, init_process_group
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from charrnn.errors import CharRNNError, ConfigError, TrainingError, first_line
 
@@ -49,7 +51,10 @@ def start(*, mixed_precision: str, threads: int, timeout_seconds: float = 600.0)
     if not cpu:
         _same_bits_every_time()
     torch.set_num_threads(_threads(threads))
-    group = InitProcessGroupKwargs(timeout=timedelta(seconds=timeout_seconds))
+    timeout = timedelta(seconds=timeout_seconds)
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):
+        _join_again("gloo" if cpu else "cuda:nccl,cpu:gloo", timeout)
+    group = InitProcessGroupKwargs(timeout=timeout)
     accelerator = Accelerator(cpu=cpu, mixed_precision=mixed_precision, kwargs_handlers=[group])
     requested = max(int(os.environ.get("WORLD_SIZE", "1")), _requested_processes())
     if accelerator.num_processes != requested:
@@ -69,6 +74,19 @@ def _same_bits_every_time() -> None:
     torch.use_deterministic_algorithms(True)
     # We write all that we read.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def _join_again(backend: str, timeout: timedelta) -> None:
+    """Make the process group of a restarted launch (`--max_restarts`) before accelerate does.
+
+    The launcher's key-value store lives on, and what the attempt before wrote there misleads the next one: it fails, or
+    hangs. Ours has keys of its own for each attempt.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return  # then a store is made anew for each attempt
+    launcher, rank, world_size = next(rendezvous("env://", timeout=timeout))
+    store = PrefixStore(f"charrnn/attempt-{os.environ['TORCHELASTIC_RESTART_COUNT']}", launcher)
+    init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
 
 
 def describe(accelerator: Accelerator) -> str:
