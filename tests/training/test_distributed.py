@@ -31,14 +31,15 @@ TOLERANCE = 1e-5
 Once = Callable[[str, Callable[[Path], Finished]], Finished]
 
 
-def accelerate_launch(processes: int, *arguments: object, config: bool = True) -> list[str]:
-    """The words of `accelerate launch ...`, to be run at the repository's root."""
+def accelerate_launch(processes: int | None, *arguments: object, config: str = "accelerate_config.yaml") -> list[str]:
+    """The words of `accelerate launch ...`, to be run at the repository's root; None: as many as the config says."""
     accelerate = Path(sys.executable).parent / "accelerate"
-    topology = ["--config_file", "accelerate_config.yaml"] if config else ["--cpu"]
-    return [str(word) for word in [accelerate, "launch", *topology, "--num_processes", processes, *arguments]]
+    topology = ["--config_file", config] if config else ["--cpu"]
+    number = [] if processes is None else ["--num_processes", processes]
+    return [str(word) for word in [accelerate, "launch", *topology, *number, *arguments]]
 
 
-def launch(run: Path, processes: int, *arguments: object, config: bool = True) -> Finished:
+def launch(run: Path, processes: int | None, *arguments: object, config: str = "accelerate_config.yaml") -> Finished:
     """`accelerate launch ... train.py ...`, as the README says it. Fails where a process is left when it has ended."""
     mark = f"{run}-{processes}"
     words = accelerate_launch(processes, "train.py", *arguments, "--run-dir", run, config=config)
@@ -144,7 +145,7 @@ def test_another_number_of_processes_goes_on(once: Once, text: Path, tmp_path: P
 
 def test_a_launch_that_would_silently_be_one_process_is_refused(text: Path, tmp_path: Path) -> None:
     """accelerate issue 2741: `--cpu --num_processes 2` starts one."""
-    run = launch(tmp_path / "run", 2, text, *FLAGS, config=False)
+    run = launch(tmp_path / "run", 2, text, *FLAGS, config="")
     assert run.returncode != 0
     said = [line for line in run.stderr.splitlines() if line.startswith("charrnn-train: error: ")]
     assert said == [
