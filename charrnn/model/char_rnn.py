@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from charrnn.model.backends import Setting, backend, chosen
 from charrnn.model.config import ModelConfig
 from charrnn.model.initialisation import initialise
-from charrnn.model.recurrence import RECURRENCES
 
 __all__ = ["CharRNN"]
 
@@ -39,7 +39,7 @@ class CharRNN(nn.Module):
             for name, shape in {"W_e": (H, input_size), "b_e": (H,), "W_h": (H, H), "b_h": (H,)}.items():
                 self.register_parameter(_name(name, layer), nn.Parameter(torch.empty(shape)))
         self.fc = nn.Linear(H, config.vocabulary_size)
-        self._recurrence = RECURRENCES[config.recurrence]
+        self._recurrence = backend(config.recurrence)
         initialise(self, config.initialisation)
 
     def forward(
@@ -69,6 +69,15 @@ class CharRNN(nn.Module):
     def initial_state(self, batch_size: int) -> Tensor:
         """The state before the first character: zeros [L, B, H]."""
         return self.fc.weight.new_zeros(self.config.num_layers, batch_size, self.config.hidden_size)
+
+    def backend(self, batch_size: int, dtype: torch.dtype) -> str:
+        """The name of the backend that executes the recurrence on this model's device for B rows in `dtype`.
+
+        Raises ConfigError where the config names one that cannot.
+        """
+        device, H = self.fc.weight.device, self.config.hidden_size
+        setting = Setting(device=device, dtype=dtype, batch_size=batch_size, hidden_size=H)
+        return chosen(self.config.recurrence, setting)
 
     def _dropout(self, seeds: Sequence[int] | None) -> Callable[[Tensor], Tensor]:
         """Dropout of a layer's outputs [T, B, H]; with seeds, each row draws from a generator of its own."""

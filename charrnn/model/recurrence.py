@@ -1,4 +1,4 @@
-"""The recurrence h_t = tanh(x_t + h_{t-1} W_h^T): one definition, and the table of its executions.
+"""The recurrence h_t = tanh(x_t + h_{t-1} W_h^T): its one definition. `backends.py` has the ways of executing it.
 
 `x_t` is the input term with both biases already added: e_t W_e^T + b_e + b_h. Every execution has the signature
 
@@ -12,9 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from charrnn.model.fused import fused
-
-__all__ = ["RECURRENCES", "Recurrence", "reference"]
+__all__ = ["Recurrence", "reference"]
 
 Recurrence = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -29,6 +27,3 @@ def reference(inputs: Tensor, state: Tensor, W_h: Tensor) -> Tensor:
         state = torch.tanh(x + state @ W_h.T)
         outputs.append(state)
     return torch.stack(outputs)
-
-
-RECURRENCES: dict[str, Recurrence] = {"reference": reference, "fused": fused}

@@ -26,7 +26,8 @@ class Learner:
     """A CharRNN, its optimiser and the state carried along the text, over all processes.
 
     `step` counts finished optimiser steps. Everything that happens in step s follows from the parameters, the
-    optimiser, the carried state and (seed, s): that is what makes a resumed run the undisturbed one.
+    optimiser, the carried state and (seed, s): that is what makes a resumed run the undisturbed one. `backend` names
+    what executes the recurrence.
     """
 
     def __init__(self, model: CharRNN, batches: Batches, config: TrainConfig, accelerator: Accelerator) -> None:
@@ -45,6 +46,8 @@ class Learner:
         )
         self.parallel, self.optimiser = accelerator.prepare(model, optimiser)
         self.model: CharRNN = accelerator.unwrap_model(self.parallel)
+        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerator.mixed_precision, torch.float32)
+        self.backend = self.model.backend(self.rows.stop - self.rows.start, dtype)
         self._names = {parameter: name for name, parameter in self.model.named_parameters()}
         self._forward = torch.compile(self.parallel) if config.compile else self.parallel
         self.state: Tensor | None = None

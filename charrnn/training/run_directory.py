@@ -25,6 +25,7 @@ MAY_CHANGE = frozenset(
     {
         *("run_dir", "resume", "epochs", "max_steps", "threads", "process_timeout", "stop_signal", "log"),
         *("evaluate_every", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints"),
+        "model.recurrence",
     }
 )
 """Settings that a resumed run may have otherwise than before; `text.corpus` may too, if the text is the same."""

@@ -22,7 +22,8 @@ def opening(text: RunText, learner: Learner, hardware: str, run: str, weights: s
         f"text      {prepared.description}: {len(prepared.stream):,} characters, {len(prepared.vocabulary)} distinct"
         f" ({sizes}); {how} in {prepared.seconds:.1f} s",
         *_dropped(prepared.dropped),
-        f"model     {learner.num_parameters:,} parameters, {model.num_layers} x {model.hidden_size} tanh",
+        f"model     {learner.num_parameters:,} parameters, {model.num_layers} x {model.hidden_size} tanh,"
+        f" recurrence {learner.backend}",
         *([f"weights   {weights}"] if weights else []),
         f"training  {learner.total_steps:,} steps of {batch.size} x {batch.length} characters ({batch.mode}),"
         f" {_epochs(learner.total_steps / learner.batches.steps_per_epoch)}",

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from charrnn.errors import ConfigError
 from charrnn.model import CharRNN, ModelConfig
-from charrnn.model.recurrence import RECURRENCES
+from charrnn.model.backends import BACKENDS
 
 V, E, H, L, B, T = 11, 3, 7, 2, 4, 5
 CONFIG = ModelConfig(vocabulary_size=V, embedding_size=E, hidden_size=H, num_layers=L)
@@ -42,7 +42,7 @@ def by_the_equations(model: CharRNN, tokens: Tensor, state: Tensor) -> tuple[Ten
     return torch.stack(logits, 1), torch.stack(states)
 
 
-@pytest.mark.parametrize("recurrence", sorted(RECURRENCES))
+@pytest.mark.parametrize("recurrence", sorted(BACKENDS))
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
 def test_forward_and_gradients_follow_the_equations(recurrence: str, num_layers: int) -> None:
     model = build(replace(CONFIG, recurrence=recurrence, num_layers=num_layers))
@@ -59,7 +59,7 @@ def test_forward_and_gradients_follow_the_equations(recurrence: str, num_layers:
     torch.testing.assert_close(gradients[0], gradients[1])
 
 
-@pytest.mark.parametrize("recurrence", sorted(RECURRENCES))
+@pytest.mark.parametrize("recurrence", sorted(BACKENDS))
 def test_gradcheck_of_every_parameter_and_the_initial_state(recurrence: str) -> None:
     model = build(replace(CONFIG, recurrence=recurrence))
     tokens, state = example()
@@ -74,7 +74,7 @@ def test_gradcheck_of_every_parameter_and_the_initial_state(recurrence: str) -> 
     assert torch.autograd.gradcheck(run, (state.requires_grad_(), *model.parameters()))
 
 
-@pytest.mark.parametrize("recurrence", sorted(RECURRENCES))
+@pytest.mark.parametrize("recurrence", sorted(BACKENDS))
 def test_equals_torch_rnn_with_ported_weights(recurrence: str) -> None:
     model = build(replace(CONFIG, recurrence=recurrence))
     peer = nn.RNN(E, H, num_layers=L, batch_first=True).double()

@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from charrnn.model.recurrence import RECURRENCES, reference
+from charrnn.model.backends import BACKENDS
+from charrnn.model.recurrence import reference
 
-EXECUTIONS = [name for name in RECURRENCES if name != "reference"]
+EXECUTIONS = [name for name in BACKENDS if name != "reference"]
 SIZES = [(1, 1, 1), (1, 3, 5), (7, 1, 4), (6, 3, 5), (33, 5, 17)]  # T, B, H: all different, so no transpose can pass
 
 
@@ -25,7 +26,7 @@ def test_values_and_gradients_are_the_reference_s(execution: str, T: int, B: int
     results = {}
     for name in (execution, "reference"):
         arguments = problem(T, B, H)
-        outputs = RECURRENCES[name](*arguments)
+        outputs = BACKENDS[name].run(*arguments)
         weights = torch.linspace(-1, 1, outputs.numel(), dtype=outputs.dtype).view_as(outputs)
         (outputs * weights).sum().backward()
         results[name] = [outputs, *(a.grad for a in arguments)]
@@ -34,15 +35,15 @@ def test_values_and_gradients_are_the_reference_s(execution: str, T: int, B: int
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12, msg=lambda m, w=what: f"{w}: {m}")
 
 
-@pytest.mark.parametrize("execution", sorted(RECURRENCES))
+@pytest.mark.parametrize("execution", sorted(BACKENDS))
 def test_gradcheck(execution: str) -> None:
-    assert torch.autograd.gradcheck(RECURRENCES[execution], problem(4, 3, 5))
+    assert torch.autograd.gradcheck(BACKENDS[execution].run, problem(4, 3, 5))
 
 
 @pytest.mark.parametrize("execution", EXECUTIONS)
 def test_a_piece_at_a_time_is_the_whole(execution: str) -> None:
     inputs, state, W_h = problem(9, 2, 5)
-    run = RECURRENCES[execution]
+    run = BACKENDS[execution].run
     first = run(inputs[:4], state, W_h)
     second = run(inputs[4:], first[-1], W_h)
     whole = run(inputs, state, W_h)
@@ -55,7 +56,7 @@ def test_a_piece_at_a_time_is_the_whole(execution: str) -> None:
 @pytest.mark.parametrize("execution", EXECUTIONS)
 def test_used_twice_in_one_graph(execution: str) -> None:
     inputs, state, W_h = problem(3, 2, 4)
-    run = RECURRENCES[execution]
+    run = BACKENDS[execution].run
     twice = run(run(inputs, state, W_h), state, W_h).sum()
     expected = reference(reference(inputs, state, W_h), state, W_h).sum()
     leaves = (inputs, state, W_h)
@@ -66,7 +67,7 @@ def test_used_twice_in_one_graph(execution: str) -> None:
 def test_without_gradients(execution: str) -> None:
     inputs, state, W_h = problem(3, 2, 4)
     with torch.no_grad():
-        outputs = RECURRENCES[execution](inputs, state, W_h)
+        outputs = BACKENDS[execution].run(inputs, state, W_h)
     assert not outputs.requires_grad
     torch.testing.assert_close(outputs, reference(inputs, state, W_h).detach())
 
@@ -75,7 +76,7 @@ def test_without_gradients(execution: str) -> None:
 def test_autocast_computes_in_bfloat16_and_returns_float32_gradients(execution: str) -> None:
     inputs, state, W_h = problem(5, 3, 6, torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
-        outputs = RECURRENCES[execution](inputs, state, W_h)
+        outputs = BACKENDS[execution].run(inputs, state, W_h)
     assert outputs.dtype == torch.bfloat16
     outputs.float().sum().backward()
     expected = torch.autograd.grad(reference(inputs, state, W_h).sum(), (inputs, state, W_h))
