@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from charrnn.errors import ConfigError
+from charrnn.model import native
 from charrnn.model.fused import fused
 from charrnn.model.recurrence import Recurrence, reference
 
@@ -49,6 +50,7 @@ class Backend:
 
 
 BACKENDS: dict[str, Backend] = {
+    "native": Backend(native.native, lambda setting: native.why_not(setting.device, setting.dtype)),
     "fused": Backend(fused),
     "reference": Backend(reference, better=lambda setting: False),
 }

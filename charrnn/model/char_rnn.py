@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from charrnn.model.backends import Setting, backend, chosen
 from charrnn.model.config import ModelConfig
 from charrnn.model.initialisation import initialise
+from charrnn.model.loss import output_loss
 
 __all__ = ["CharRNN"]
 
@@ -52,6 +53,32 @@ class CharRNN(nn.Module):
         from torch's global generator.
         Returns logits [B, T, V] and the state after the last character [L, B, H].
         """
+        outputs, state = self._outputs(tokens, state, dropout_seeds)
+        logits: Tensor = self.fc(outputs)
+        return logits.transpose(0, 1), state
+
+    def loss(
+        self,
+        windows: Tensor,
+        state: Tensor | None = None,
+        dropout_seeds: Sequence[int] | None = None,
+        *,
+        scale: float = 1.0,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Read all but the last column of `windows`, integers [B, T + 1], and predict all but the first.
+
+        Returns scale * (sum of the losses in nats) to be differentiated; that sum and the number of right guesses, [2];
+        and the state after the last character read, [L, B, H].
+        """
+        outputs, state = self._outputs(windows[:, :-1], state, dropout_seeds)
+        targets = windows[:, 1:].T.flatten().long()
+        loss, sums = output_loss(outputs.flatten(0, 1), self.fc.weight, self.fc.bias, targets, scale)
+        return loss, sums, state
+
+    def _outputs(
+        self, tokens: Tensor, state: Tensor | None, dropout_seeds: Sequence[int] | None
+    ) -> tuple[Tensor, Tensor]:
+        """The top layer's outputs [T, B, H] and the state after the last character."""
         if state is None:
             state = self.initial_state(tokens.shape[0])
         inputs = F.embedding(tokens.T.long(), self.input_table())
@@ -63,8 +90,7 @@ class CharRNN(nn.Module):
             hidden = self._recurrence(inputs, state[layer], self.parameter("W_h", layer))
             finals.append(hidden[-1])
             outputs = dropout(hidden)
-        logits: Tensor = self.fc(outputs)
-        return logits.transpose(0, 1), torch.stack(finals)
+        return outputs, torch.stack(finals)
 
     def initial_state(self, batch_size: int) -> Tensor:
         """The state before the first character: zeros [L, B, H]."""

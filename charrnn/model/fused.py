@@ -23,6 +23,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from charrnn.model.recurrence import in_autocast_dtype
+
 __all__ = ["fused"]
 
 
@@ -56,16 +58,11 @@ class _Fused(torch.autograd.Function):
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # tracing T steps takes minutes and gains nothing
+@in_autocast_dtype
 def fused(inputs: Tensor, state: Tensor, W_h: Tensor) -> Tensor:
     """Run the recurrence; the same function as `charrnn.model.recurrence.reference`, with its own backward pass.
 
-    inputs [T, B, H], state [B, H], W_h [H, H] -> outputs [T, B, H]. Under autocast all three take its dtype, as matrix
-    products do. Differentiable once.
+    inputs [T, B, H], state [B, H], W_h [H, H] -> outputs [T, B, H]. Differentiable once.
     """
-    device = inputs.device.type
-    if torch.is_autocast_enabled(device):
-        dtype = torch.get_autocast_dtype(device)
-        inputs, state, W_h = inputs.to(dtype), state.to(dtype), W_h.to(dtype)
-    with torch.autocast(device, enabled=False):
-        outputs: Tensor = _Fused.apply(inputs, state, W_h)  # type: ignore[no-untyped-call]
+    outputs: Tensor = _Fused.apply(inputs, state, W_h)  # type: ignore[no-untyped-call]
     return outputs

@@ -7,12 +7,13 @@
 and is tested against `reference`, values and gradients.
 """
 
+import functools
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-__all__ = ["Recurrence", "reference"]
+__all__ = ["Recurrence", "in_autocast_dtype", "reference"]
 
 Recurrence = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -27,3 +28,18 @@ def reference(inputs: Tensor, state: Tensor, W_h: Tensor) -> Tensor:
         state = torch.tanh(x + state @ W_h.T)
         outputs.append(state)
     return torch.stack(outputs)
+
+
+def in_autocast_dtype(run: Recurrence) -> Recurrence:
+    """`run` with all three arguments in autocast's dtype where autocast is on, as matrix products take theirs."""
+
+    @functools.wraps(run)
+    def recurrence(inputs: Tensor, state: Tensor, W_h: Tensor) -> Tensor:
+        device = inputs.device.type
+        if torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
+            inputs, state, W_h = inputs.to(dtype), state.to(dtype), W_h.to(dtype)
+        with torch.autocast(device, enabled=False):
+            return run(inputs, state, W_h)
+
+    return recurrence

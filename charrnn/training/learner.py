@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from charrnn.errors import ConfigError, RunError, first_line
 from charrnn.model import CharRNN
@@ -44,11 +44,11 @@ class Learner:
             betas=(config.optimiser.beta1, config.optimiser.beta2),
             fused=True,
         )
-        self.parallel, self.optimiser = accelerator.prepare(model, optimiser)
-        self.model: CharRNN = accelerator.unwrap_model(self.parallel)
+        self.model = model
+        self.parallel, self.optimiser = accelerator.prepare(_Loss(model), optimiser)
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerator.mixed_precision, torch.float32)
         self.backend = self.model.backend(self.rows.stop - self.rows.start, dtype)
-        self._names = {parameter: name for name, parameter in self.model.named_parameters()}
+        self._names: dict[Tensor, str] = {parameter: name for name, parameter in self.model.named_parameters()}
         self._forward = torch.compile(self.parallel) if config.compile else self.parallel
         self.state: Tensor | None = None
         self._sums = torch.zeros(3, dtype=torch.float64, device=accelerator.device)
@@ -85,15 +85,14 @@ class Learner:
         if index == 0:
             self.state = None  # a new pass over the text begins
         windows = torch.from_numpy(self.batches.batch(epoch, index, self.rows)).to(self.accelerator.device)
+        scale = self.accelerator.num_processes / self.characters_per_step
         states = []
         for part, state, seeds, last in self._parts(windows.long()):
             with nullcontext() if last else self.accelerator.no_sync(self.parallel):
-                logits, next_state = self._forward(part[:, :-1], state, seeds)
-                logits, targets = logits.flatten(0, 1).float(), part[:, 1:].flatten()
-                loss = F.cross_entropy(logits, targets, reduction="sum")
-                self.accelerator.backward(loss * self.accelerator.num_processes / self.characters_per_step)
-            hits = (logits.detach().argmax(-1) == targets).sum()
-            self._sums += torch.stack([loss.detach(), hits, torch.full_like(hits, len(targets))]).double()
+                loss, sums, next_state = self._forward(part, state, seeds, scale)
+                self.accelerator.backward(loss)
+            self._sums[:2] += sums
+            self._sums[2] += part[:, 1:].numel()
             states.append(next_state.detach())
         norm = self._update()
         self.state = torch.cat(states, 1).float() if self.batches.carries_state else None
@@ -181,6 +180,19 @@ class Learner:
                 "restore the run from a copy, or start another"
             ) from error
         self.step = checkpoint.progress.step
+
+
+class _Loss(nn.Module):
+    """The model and its loss as one module: what autocast and DDP are put around."""
+
+    def __init__(self, model: CharRNN) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, windows: Tensor, state: Tensor | None, seeds: list[int] | None, scale: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return self.model.loss(windows, state, seeds, scale=scale)
 
 
 def _own_sums(sums: Tensor, accelerator: Accelerator) -> Tensor:

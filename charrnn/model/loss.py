@@ -1,0 +1,76 @@
+r"""The output layer and its loss in one: no more than a piece of the logits ever exists, and each is read once.
+
+For one position with output h [H], target y and logits z = W_o h + b_o, the loss is the cross-entropy in nats and its
+gradient by the logits is the softmax less the target:
+
+    loss = log(sum_v exp z_v) - z_y        dz = softmax(z) - onehot(y)
+    dh = W_o^T dz        dW_o = sum dz h^T        db_o = sum dz
+
+So the gradient is at hand where the loss is, and the forward pass computes both: [N, V] logits, their softmax and its
+gradient, which for V = 4000 are most of a step's memory, are never whole.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+__all__ = ["output_loss"]
+
+_PIECE = 2**20
+"""Logits of a piece: 4 MB of float32, so that one pass after the other finds them in the cache."""
+
+
+class _OutputLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, outputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, scale: float
+    ) -> tuple[Tensor, Tensor]:
+        wide = torch.promote_types(outputs.dtype, torch.float32)
+        sums = torch.zeros(2, dtype=wide, device=outputs.device)
+        grad_outputs = torch.empty_like(outputs)
+        grad_weight, grad_bias = torch.zeros_like(weight, dtype=wide), torch.zeros_like(bias, dtype=wide)
+        rows = max(1, _PIECE // len(weight))
+        pieces = (torch.split(tensor, rows) for tensor in (outputs, targets[:, None], grad_outputs))
+        for h, y, dh in zip(*pieces, strict=True):
+            z = torch.addmm(bias, h, weight.T).to(wide)
+            log_p = z.log_softmax(1)
+            sums += torch.stack([-log_p.gather(1, y).sum(), (z.argmax(1, keepdim=True) == y).sum()])
+            dz = log_p.exp_()
+            dz.scatter_add_(1, y, dz.new_full((), -1.0).expand(y.shape))
+            dz = dz.mul_(scale).to(outputs.dtype)
+            torch.mm(dz, weight, out=dh)
+            grad_weight += dz.T @ h
+            grad_bias += dz.sum(0, dtype=wide)
+        ctx.save_for_backward(grad_outputs, grad_weight, grad_bias)
+        ctx.mark_non_differentiable(sums)
+        return sums[0] * scale, sums
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_loss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        gradients = ctx.saved_tensors
+        if not (grad_loss.device.type == "cpu" and grad_loss == 1):  # as it mostly is: a pass over [N, H] saved
+            gradients = tuple(gradient * grad_loss for gradient in gradients)
+        return (*gradients, None, None)
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # it is one operation already
+def output_loss(
+    outputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, scale: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """The loss of predicting `targets` from `outputs`, and what a report of it needs.
+
+    outputs [N, H], weight [V, H], bias [V], targets integers [N]. The products are in autocast's dtype where that is
+    on, the losses in float32 at least.
+    Returns scale * (sum of the losses in nats), a scalar, differentiable once; and, not differentiable, the sum itself
+    and the number of right guesses (where the target has the highest logit), [2].
+    """
+    device = outputs.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else outputs.dtype
+    with torch.autocast(device, enabled=False):
+        loss, sums = _OutputLoss.apply(  # type: ignore[no-untyped-call]
+            outputs.to(dtype), weight.to(dtype), bias.to(dtype), targets, scale
+        )
+    return loss, sums

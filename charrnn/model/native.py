@@ -1,0 +1,127 @@
+"""The recurrence in C++, for CPUs with AVX-512: `native.cpp`, compiled on this machine at its first use.
+
+Optional: where there is no compiler or no AVX-512, `why_not` says so and `fused` does the same. The library is kept in
+charrnn's cache ($CHARRNN_CACHE, else ~/.cache/charrnn), under a name that has the source and the CPU in it.
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from charrnn.model.recurrence import in_autocast_dtype
+
+__all__ = ["native", "why_not"]
+
+_SOURCE = Path(__file__).with_name("native.cpp")
+# -fopenmp: the threads are torch's own, for the library finds torch's OpenMP in the process. -w: GCC 12 warns of its
+# own headers.
+_OPTIONS = ["-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared", "-w"]
+_SUFFIXES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
+
+
+def why_not(device: torch.device, dtype: torch.dtype) -> str:
+    """The reason why `native` cannot compute in `dtype` on `device`; empty where it can."""
+    if device.type != "cpu":
+        return f"it runs on a CPU, not on {device.type}"
+    if dtype not in _SUFFIXES:
+        return f"it computes in float32 and bfloat16, not in {str(dtype).removeprefix('torch.')}"
+    library, reason = _library()
+    if library is not None and not hasattr(library, f"forward_{_SUFFIXES[dtype]}"):
+        return "this CPU has no bfloat16 (AVX-512 BF16)"
+    return reason
+
+
+@functools.cache
+def _library() -> tuple[ctypes.CDLL | None, str]:
+    """The compiled library; where there is none, the reason."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return None, f"this CPU is {platform.machine()}, it needs AVX-512"
+    try:
+        path = _cache_dir() / f"native-{_key()}.so"
+        if not path.exists():
+            _compile(path)
+        return ctypes.CDLL(str(path)), ""
+    except (OSError, subprocess.SubprocessError) as error:
+        said = getattr(error, "stderr", "") or str(error)
+        lines = [line for line in said.splitlines() if "error" in line] or said.splitlines()
+        return None, f"it cannot be built here ({lines[0].strip()})"
+
+
+def _compile(path: Path) -> None:
+    """Compile `native.cpp` into `path`, which appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as directory:
+        unfinished = Path(directory) / path.name
+        command = [os.environ.get("CXX", "c++"), *_OPTIONS, str(_SOURCE), "-o", str(unfinished)]
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+        unfinished.replace(path)
+
+
+def _key() -> str:
+    """What the library depends on: the source, how it is compiled, and the CPU (caches are shared between machines)."""
+    try:
+        cpu = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
+    except (OSError, StopIteration):
+        cpu = platform.processor()
+    return hashlib.sha256(_SOURCE.read_bytes() + "".join([*_OPTIONS, cpu]).encode()).hexdigest()[:16]
+
+
+def _cache_dir() -> Path:
+    if own := os.environ.get("CHARRNN_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "charrnn"
+
+
+def _call(name: str, *tensors: Tensor) -> None:
+    """Call the function `name` for the dtype of `tensors`; the last but one has the sizes [T + 1, B, H]."""
+    library, reason = _library()
+    assert library is not None, reason
+    assert all(tensor.is_contiguous() for tensor in tensors)
+    T, B, H = tensors[0].shape
+    threads = min(torch.get_num_threads(), B)
+    function = getattr(library, f"{name}_{_SUFFIXES[tensors[0].dtype]}")
+    function(*(ctypes.c_void_p(t.data_ptr()) for t in tensors), *(ctypes.c_int64(n) for n in (T, B, H, threads)))
+
+
+class _Native(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, state: Tensor, W_h: Tensor) -> Tensor:
+        history = inputs.new_empty(inputs.shape[0] + 1, *state.shape)  # h_0, h_1, ..., h_T
+        history[0] = state
+        W_h = W_h.contiguous()
+        _call("forward", inputs.contiguous(), history, W_h)
+        ctx.save_for_backward(history, W_h)
+        return history[1:]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        history, W_h = ctx.saved_tensors
+        grad_outputs = grad_outputs.contiguous()
+        grad_inputs = torch.empty_like(grad_outputs)  # da_1, ..., da_T
+        _call("backward", grad_outputs, grad_inputs, history, W_h)
+        grad_state = grad_inputs[0] @ W_h if ctx.needs_input_grad[1] else None
+        grad_W_h = grad_inputs.flatten(0, 1).T @ history[:-1].flatten(0, 1) if ctx.needs_input_grad[2] else None
+        return grad_inputs, grad_state, grad_W_h
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # there is nothing to trace
+@in_autocast_dtype
+def native(inputs: Tensor, state: Tensor, W_h: Tensor) -> Tensor:
+    """Run the recurrence; the same function as `charrnn.model.recurrence.reference`, float32 or bfloat16, on a CPU.
+
+    inputs [T, B, H], state [B, H], W_h [H, H] -> outputs [T, B, H]. Its backward pass is the one that fused.py derives.
+    Differentiable once.
+    """
+    outputs: Tensor = _Native.apply(inputs, state, W_h)  # type: ignore[no-untyped-call]
+    return outputs
