@@ -4,12 +4,14 @@
     python benchmarks/training.py --hidden 128 1024 --batch 32 256 --precision no --output rows.jsonl
 
 A cell is one combination of the sizes. Each contender has a process of its own, so that its peak memory is its own;
-the others wait while it makes some steps. A step is what a user runs: a batch from the loader, forward, loss, backward,
+the others wait while it makes some steps. A round that another program disturbed is repeated (and counted where that
+happened too often). A step is what a user runs: a batch from the loader, forward, loss, backward,
 clipping, AdamW; ours is `Learner.train_step`, which also counts the right guesses. Prints a table, and one JSON line a
 row (to stdout, or to the end of --output).
 """
 
 import argparse
+import functools
 import itertools
 import json
 import os
@@ -19,15 +21,15 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 E = 32
-ROUND_SECONDS = 0.4
+ROUND_SECONDS, ATTEMPTS = 0.4, 15
 Step = Callable[[], object]
 
 
@@ -212,12 +214,12 @@ def worker(name: str, cell: Cell, threads: int) -> None:
 
     import charrnn.training.learner  # noqa: F401 (the same imports in every contender: they are not its memory)
 
-    if name == "matrix":
-        print(json.dumps({"rate": matrix_rate(cell.precision, threads)}), flush=True)
-        return
     before = memory_mb("VmRSS")
-    step = CONTENDERS[name](cell, threads)
+    step = (lambda: None) if name == "matrix" else CONTENDERS[name](cell, threads)
     for line in sys.stdin:
+        if name == "matrix":
+            print(json.dumps({"rate": matrix_rate(cell.precision, threads)}), flush=True)
+            continue
         end, times = time.perf_counter() + float(line), []
         while not times or time.perf_counter() < end:
             times.append(clocked(step))
@@ -242,52 +244,70 @@ class Worker:
         words = [sys.executable, __file__, "--worker", name, json.dumps(asdict(cell)), "--threads", str(threads)]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self._process = subprocess.Popen(words, env={**os.environ, "PYTHONPATH": str(ROOT)}, **pipes)
+        self.disturbed = 0
 
     def ask(self, seconds: float) -> dict[str, Any]:
         """Steps for about so many seconds."""
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.write(f"{seconds}\n")
         self._process.stdin.flush()
-        return self.answer()
-
-    def answer(self) -> dict[str, Any]:
-        """The next line that it prints."""
-        assert self._process.stdout is not None
         answer: dict[str, Any] = json.loads(self._process.stdout.readline())
         return answer
 
-    def __enter__(self) -> Self:
-        return self
+    def ask_undisturbed(self, seconds: float) -> dict[str, Any]:
+        """The same, repeated while other programs take more than 3 % of a core, up to ATTEMPTS times."""
+        for _ in range(ATTEMPTS):
+            time.sleep(0.03)  # the threads of the one before have stopped spinning by then
+            begin, others = time.perf_counter(), self._others_seconds()
+            answer = self.ask(seconds)
+            elapsed, others = time.perf_counter() - begin, self._others_seconds() - others
+            if others < 0.03 * elapsed + 0.02:  # the kernel counts in hundredths of a second
+                return answer
+        self.disturbed += 1
+        return answer
 
-    def __exit__(self, *exception: object) -> None:
+    def _others_seconds(self) -> float:
+        """CPU seconds that were not this worker's, of all cores, since the machine started."""
+        words = Path("/proc/stat").read_text().split()[1:9]
+        user, nice, system, _, _, irq, soft_irq, steal = map(int, words)
+        own = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return (user + nice + system + irq + soft_irq + steal - sum(map(int, own))) / os.sysconf("SC_CLK_TCK")
+
+    def end(self) -> None:
         self._process.communicate()
 
 
 @contextmanager
-def workers(names: list[str], cell: Cell, threads: int) -> Iterator[dict[str, Worker]]:
-    """A worker for each name, warmed up."""
-    started: dict[str, Worker] = {}
+def workers(names: Sequence[str], cell: Cell, threads: int) -> Iterator[dict[str, Worker]]:
+    """A worker for each name, which start side by side."""
+    started = {name: Worker(name, cell, threads) for name in names}
     try:
-        for name in names:
-            started[name] = Worker(name, cell, threads)
-            for seconds in (0.0, ROUND_SECONDS):
-                started[name].ask(seconds)
         yield started
     finally:
         for one in started.values():
-            one.__exit__()
+            one.end()
+
+
+@functools.cache
+def rate(precision: str, threads: int) -> float:
+    """This machine's matrix rate, the best of three."""
+    with workers(["matrix"], Cell(1, 1, 1, 1, 1, precision), threads) as one:
+        one["matrix"].ask(0)
+        return max(one["matrix"].ask_undisturbed(0)["rate"] for _ in range(3))
 
 
 def measure(cell: Cell, names: list[str], threads: int, rounds: int) -> list[dict[str, Any]]:
     """A row for each contender: median seconds of a step, the spread of the rounds' medians, and our ratio to it."""
-    with Worker("matrix", cell, threads) as one:
-        rate = one.answer()["rate"]
     answers: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     with workers(names, cell, threads) as contenders:
+        for contender in contenders.values():
+            contender.ask(0)
+        for contender in contenders.values():
+            contender.ask(ROUND_SECONDS / 2)
         for _ in range(rounds):
             for name, contender in contenders.items():
-                answers[name].append(contender.ask(ROUND_SECONDS))
-                time.sleep(0.02)  # its threads have stopped spinning by then
+                answers[name].append(contender.ask_undisturbed(ROUND_SECONDS))
     medians = {name: [statistics.median(answer["times"]) for answer in given] for name, given in answers.items()}
     rows = []
     for name, given in answers.items():
@@ -304,8 +324,11 @@ def measure(cell: Cell, names: list[str], threads: int, rounds: int) -> list[dic
                 "ratio": statistics.median(
                     theirs / mine for theirs, mine in zip(medians[name], medians[names[0]], strict=True)
                 ),
-                "matrix_share": cell.flops / seconds / rate if flops == cell.precision else None,
-                "matrix_gflops": rate / 1e9,
+                "matrix_share": cell.flops / seconds / rate(cell.precision, threads)
+                if flops == cell.precision
+                else None,
+                "matrix_gflops": rate(cell.precision, threads) / 1e9,
+                "disturbed_rounds": contenders[name].disturbed,
                 "peak_mb": max(answer["peak_mb"] for answer in given),
             }
         )
@@ -343,8 +366,9 @@ def main() -> None:
         worker(options.worker[0], Cell(**json.loads(options.worker[1])), options.threads)
         return
     setting = {"threads": options.threads, "rounds": options.rounds, **machine()}
-    print("| H | B | T | V | L | precision | contender | ms a step | spread | ratio | of matrix rate | peak memory |")
-    print("| - | - | - | - | - | --------- | --------- | --------- | ------ | ----- | -------------- | ----------- |")
+    columns = ["H", "B", "T", "V", "L", "precision", "contender", "ms a step", "spread", "ratio", "of matrix rate"]
+    columns += ["peak memory", "disturbed rounds"]
+    print(f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
     lines = []
     for values in itertools.product(*(getattr(options, name) for name in (*sizes, "precision"))):
         for row in measure(Cell(*values), ["charrnn", *options.peers], options.threads, options.rounds):
@@ -354,7 +378,7 @@ def main() -> None:
                 "|",
                 " | ".join(str(row[name]) for name in (*sizes, "precision", "contender")),
                 f"| {row['ms']:.1f} | {row['spread_ms'][0]:.1f} to {row['spread_ms'][1]:.1f} | {row['ratio']:.2f}",
-                f"| {share} | {row['peak_mb']:.0f} MB |",
+                f"| {share} | {row['peak_mb']:.0f} MB | {row['disturbed_rounds']} |",
                 flush=True,
             )
     text = "\n".join(lines) + "\n"

@@ -13,9 +13,10 @@ from torch import Tensor
 from charrnn.errors import ConfigError
 from charrnn.model import native
 from charrnn.model.fused import fused
+from charrnn.model.loss import TORCH, Products
 from charrnn.model.recurrence import Recurrence, reference
 
-__all__ = ["BACKENDS", "Backend", "Setting", "backend", "chosen"]
+__all__ = ["BACKENDS", "Backend", "Setting", "backend", "chosen", "products"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +48,16 @@ class Backend:
     """The reason why it cannot run in a setting; empty where it can."""
     better: Callable[[Setting], bool] = lambda setting: True
     """Whether `auto` prefers it, where it can run, to those that come after it in the table: as measured."""
+    products: Products = TORCH
+    """The products of the output layer that go with it."""
 
 
 BACKENDS: dict[str, Backend] = {
-    "native": Backend(native.native, lambda setting: native.why_not(setting.device, setting.dtype)),
+    "native": Backend(
+        native.native,
+        lambda setting: native.why_not(setting.device, setting.dtype),
+        products=Products(native.linear, native.outer_products),
+    ),
     "fused": Backend(fused),
     "reference": Backend(reference, better=lambda setting: False),
 }
@@ -78,3 +85,8 @@ def backend(name: str) -> Recurrence:
         return BACKENDS[chosen(name, Setting.of(inputs))].run(inputs, state, W_h)
 
     return recurrence
+
+
+def products(name: str, outputs: Tensor) -> Products:
+    """The output layer's products of the backend that `backend(name)` runs for `outputs` [T, B, H]."""
+    return BACKENDS[chosen(name, Setting.of(outputs))].products

@@ -10,38 +10,58 @@ So the gradient is at hand where the loss is, and the forward pass computes both
 gradient, which for V = 4000 are most of a step's memory, are never whole.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["output_loss"]
+__all__ = ["TORCH", "Products", "output_loss"]
 
-_PIECE = 2**20
-"""Logits of a piece: 4 MB of float32, so that one pass after the other finds them in the cache."""
+PIECE = 2**21
+"""Logits of a piece: 8 MB of float32."""
+
+
+class Products(NamedTuple):
+    """How the output layer's products are computed, with results in float32 at least."""
+
+    linear: Callable[[Tensor, Tensor, Tensor], Tensor]
+    """rows [N, K], weight [J, K], bias [J] -> rows weight^T + bias [N, J]"""
+    outer_products: Callable[[Tensor, Tensor], Tensor]
+    """a [N, M], b [N, K] -> a^T b [M, K]"""
+
+
+TORCH = Products(
+    lambda rows, weight, bias: _wide(torch.addmm(bias, rows, weight.T)),
+    lambda a, b: _wide(a.T @ b),
+)
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 class _OutputLoss(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, outputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, scale: float
+        ctx: Any, outputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, scale: float, products: Products
     ) -> tuple[Tensor, Tensor]:
         wide = torch.promote_types(outputs.dtype, torch.float32)
         sums = torch.zeros(2, dtype=wide, device=outputs.device)
         grad_outputs = torch.empty_like(outputs)
         grad_weight, grad_bias = torch.zeros_like(weight, dtype=wide), torch.zeros_like(bias, dtype=wide)
-        rows = max(1, _PIECE // len(weight))
+        rows = max(1, PIECE // len(weight))
         pieces = (torch.split(tensor, rows) for tensor in (outputs, targets[:, None], grad_outputs))
         for h, y, dh in zip(*pieces, strict=True):
-            z = torch.addmm(bias, h, weight.T).to(wide)
+            z = products.linear(h, weight, bias)
             log_p = z.log_softmax(1)
             sums += torch.stack([-log_p.gather(1, y).sum(), (z.argmax(1, keepdim=True) == y).sum()])
             dz = log_p.exp_()
             dz.scatter_add_(1, y, dz.new_full((), -1.0).expand(y.shape))
             dz = dz.mul_(scale).to(outputs.dtype)
             torch.mm(dz, weight, out=dh)
-            grad_weight += dz.T @ h
+            grad_weight += products.outer_products(dz, h)
             grad_bias += dz.sum(0, dtype=wide)
         ctx.save_for_backward(grad_outputs, grad_weight, grad_bias)
         ctx.mark_non_differentiable(sums)
@@ -53,12 +73,12 @@ class _OutputLoss(torch.autograd.Function):
         gradients = ctx.saved_tensors
         if not (grad_loss.device.type == "cpu" and grad_loss == 1):  # as it mostly is: a pass over [N, H] saved
             gradients = tuple(gradient * grad_loss for gradient in gradients)
-        return (*gradients, None, None)
+        return (*gradients, None, None, None)
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # it is one operation already
 def output_loss(
-    outputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, scale: float = 1.0
+    outputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, *, scale: float = 1.0, products: Products = TORCH
 ) -> tuple[Tensor, Tensor]:
     """The loss of predicting `targets` from `outputs`, and what a report of it needs.
 
@@ -71,6 +91,6 @@ def output_loss(
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else outputs.dtype
     with torch.autocast(device, enabled=False):
         loss, sums = _OutputLoss.apply(  # type: ignore[no-untyped-call]
-            outputs.to(dtype), weight.to(dtype), bias.to(dtype), targets, scale
+            outputs.to(dtype), weight.to(dtype), bias.to(dtype), targets, scale, products
         )
     return loss, sums

@@ -6,7 +6,10 @@
 // da_t). Built and called by native.py.
 
 #include <immintrin.h>
+#include <algorithm>
 #include <cstdint>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -67,14 +70,17 @@ __m512 tanh(__m512 a) {
     return _mm512_div_ps(u, _mm512_add_ps(u, two));
 }
 
-// W as [panel][k / DEPTH][COLUMNS][DEPTH], zero beyond H; W[k][j] is at k * k_stride + j * j_stride.
+// W [K, J] as [panel][k / DEPTH][COLUMNS][DEPTH], zero beyond K and J; W[k][j] is at k * k_stride + j * j_stride.
 template <class T>
-std::vector<typename T::number> packed(const typename T::number* W, int64_t H, int64_t k_stride, int64_t j_stride) {
-    std::vector<typename T::number> panels(padded(H) * padded(H));
-    for (int64_t j = 0; j < H; ++j)
-        for (int64_t k = 0; k < H; ++k) {
-            const int64_t row = j / COLUMNS * padded(H) / T::DEPTH + k / T::DEPTH;
-            panels[(row * COLUMNS + j % COLUMNS) * T::DEPTH + k % T::DEPTH] = W[k * k_stride + j * j_stride];
+std::vector<typename T::number> packed(const typename T::number* W, int64_t K, int64_t J, int64_t k_stride,
+                                       int64_t j_stride, int64_t threads) {
+    std::vector<typename T::number> panels(padded(K) * padded(J));
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t begin = 0; begin < J; begin += COLUMNS)
+        for (int64_t k = 0; k < K; ++k) {
+            auto* to = &panels[begin * padded(K) + k / T::DEPTH * COLUMNS * T::DEPTH + k % T::DEPTH];
+            for (int64_t j = begin; j < std::min(begin + COLUMNS, J); ++j, to += T::DEPTH)
+                *to = W[k * k_stride + j * j_stride];
         }
     return panels;
 }
@@ -88,6 +94,15 @@ void add_product(__m512 (&tile)[M][2], const typename T::number* rows, int64_t s
             for (int64_t half = 0; half < 2; ++half)
                 tile[row][half] = T::add_product(tile[row][half], rows + row * stride + k,
                                                  panel + half * VECTOR * T::DEPTH);
+}
+
+// Calls `act` with the number of rows as a compile-time constant.
+template <int64_t M, class Act>
+void with_rows(int64_t rows, Act act) {
+    if (rows == M)
+        act(std::integral_constant<int64_t, M>());
+    else if constexpr (M > 1)
+        with_rows<M - 1>(rows, act);
 }
 
 // One step of time for the rows [begin, end): to = finish(from + before W), [B, H] each. `before` and `now` are this
@@ -121,6 +136,7 @@ void run(const typename T::number* from, typename T::number* to, const typename 
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (int64_t thread = 0; thread < threads; ++thread) {
         const int64_t begin = B * thread / threads, end = B * (thread + 1) / threads;
+        const int64_t tiles = (end - begin + ROWS - 1) / ROWS, tall = (end - begin + tiles - 1) / tiles;
         std::vector<number> one((end - begin) * stride), other((end - begin) * stride);
         number *before = one.data(), *now = other.data();
         if (state)
@@ -130,7 +146,7 @@ void run(const typename T::number* from, typename T::number* to, const typename 
             const int64_t t = direction > 0 ? step : steps - 1 - step;
             const number* source = step || state ? before : nullptr;
             for (int64_t j = 0; j < H; j += COLUMNS)
-                for (int64_t row = begin; row < end; row += ROWS) {
+                for (int64_t row = begin; row < end; row += tall) {
                     const int64_t at = (t * B + row) * H, own = (row - begin) * stride;
                     const number* panel = panels.data() + j * padded(H);
                     const auto finish_here = [&](__m512 sum, int64_t offset, __mmask16 mask) {
@@ -140,18 +156,103 @@ void run(const typename T::number* from, typename T::number* to, const typename 
                         tile_step<T, decltype(rows)::value>(from + at, to + at, source ? source + own : nullptr,
                                                             now + own, panel, j, H, stride, finish_here);
                     };
-                    switch (end - row) {
-                        case 1: tile(std::integral_constant<int64_t, 1>()); break;
-                        case 2: tile(std::integral_constant<int64_t, 2>()); break;
-                        case 3: tile(std::integral_constant<int64_t, 3>()); break;
-                        case 4: tile(std::integral_constant<int64_t, 4>()); break;
-                        case 5: tile(std::integral_constant<int64_t, 5>()); break;
-                        case 6: tile(std::integral_constant<int64_t, 6>()); break;
-                        case 7: tile(std::integral_constant<int64_t, 7>()); break;
-                        default: tile(std::integral_constant<int64_t, ROWS>());
-                    }
+                    with_rows<ROWS>(std::min(end - row, tall), tile);
                 }
             std::swap(before, now);
+        }
+    }
+}
+
+// from [count, size], its columns [begin, begin + COLUMNS) -> to [CHUNK / DEPTH][COLUMNS][DEPTH], zero beyond both.
+template <class T, int64_t CHUNK>
+void pack_columns(const typename T::number* from, typename T::number* to, int64_t count, int64_t size, int64_t begin) {
+    constexpr int64_t D = T::DEPTH;
+    if (count == CHUNK && begin + COLUMNS <= size) {
+        for (int64_t n = 0; n < CHUNK; n += D)
+            for (int64_t column = 0; column < COLUMNS; ++column)
+                for (int64_t d = 0; d < D; ++d)
+                    to[(n / D * COLUMNS + column) * D + d] = from[(n + d) * size + begin + column];
+    } else {
+        for (int64_t n = 0; n < CHUNK; ++n)
+            for (int64_t column = 0; column < COLUMNS; ++column)
+                to[(n / D * COLUMNS + column) * D + n % D] =
+                    n < count && begin + column < size ? from[n * size + begin + column] : 0;
+    }
+}
+
+// out [threads, M, K], to be added up = the sum over n of the outer products a[n] b[n]: a [N, M], b [N, K], N at
+// least the number of threads. That is dW_h, from da and h. Each thread takes its share of n, a chunk at a time, packed so that what a tile reads lies together.
+template <class T>
+void outer_products(const typename T::number* a, const typename T::number* b, float* out, int64_t N, int64_t M,
+                    int64_t K, int64_t threads) {
+    using number = typename T::number;
+    constexpr int64_t CHUNK = 128 * T::DEPTH, PANEL = CHUNK * COLUMNS;
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+    for (int64_t thread = 0; thread < threads; ++thread) {
+        std::vector<number> a_panels(padded(M) * CHUNK), b_panels(padded(K) * CHUNK);
+        float* sums = out + thread * M * K;
+        const int64_t end = N * (thread + 1) / threads;
+        for (int64_t begin = N * thread / threads, n = begin; n < end; n += CHUNK) {
+            const int64_t count = std::min(end - n, CHUNK);
+            for (int64_t i = 0; i < M; i += COLUMNS)
+                pack_columns<T, CHUNK>(a + n * M, &a_panels[i * CHUNK], count, M, i);
+            for (int64_t j = 0; j < K; j += COLUMNS)
+                pack_columns<T, CHUNK>(b + n * K, &b_panels[j * CHUNK], count, K, j);
+            for (int64_t j = 0; j < K; j += COLUMNS)
+                for (int64_t i = 0; i < M; i += ROWS) {
+                    const number* a_panel = &a_panels[i / COLUMNS * PANEL + i % COLUMNS * T::DEPTH];
+                    const number* b_panel = &b_panels[j * CHUNK];
+                    const __mmask16 masks[2] = {first(K - j), first(K - j - VECTOR)};
+                    float* own = sums + i * K + j;
+                    __m512 tile[ROWS][2];
+                    for (int64_t row = 0; row < ROWS; ++row)
+                        for (int64_t half = 0; half < 2; ++half)
+                            tile[row][half] = n == begin || i + row >= M
+                                                  ? _mm512_setzero_ps()
+                                                  : _mm512_maskz_loadu_ps(masks[half], own + row * K + half * VECTOR);
+                    for (int64_t step = 0; step < CHUNK; step += T::DEPTH)
+                        for (int64_t row = 0; row < ROWS; ++row)
+                            for (int64_t half = 0; half < 2; ++half)
+                                tile[row][half] =
+                                    T::add_product(tile[row][half], a_panel + step * COLUMNS + row * T::DEPTH,
+                                                   b_panel + step * COLUMNS + half * VECTOR * T::DEPTH);
+                    for (int64_t row = 0; row < ROWS && i + row < M; ++row)
+                        for (int64_t half = 0; half < 2; ++half)
+                            _mm512_mask_storeu_ps(own + row * K + half * VECTOR, masks[half], tile[row][half]);
+                }
+        }
+    }
+}
+
+// out [N, J] = rows [N, K] W^T + bias, in float32: W [J, K], bias [J]. Each thread copies a block of its rows at a time,
+// padded as W is, and takes it past all of W.
+template <class T>
+void linear(const typename T::number* rows, const typename T::number* W, const typename T::number* bias, float* out,
+            int64_t N, int64_t J, int64_t K, int64_t threads) {
+    using number = typename T::number;
+    constexpr int64_t BLOCK = 8 * ROWS;
+    const auto panels = packed<T>(W, K, J, 1, K, threads);
+    const int64_t stride = padded(K) + VECTOR;
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+    for (int64_t thread = 0; thread < threads; ++thread) {
+        std::vector<number> copies(BLOCK * stride);
+        const int64_t end = N * (thread + 1) / threads;
+        for (int64_t n = N * thread / threads; n < end; n += BLOCK) {
+            const int64_t count = std::min(end - n, BLOCK);
+            for (int64_t row = 0; row < count; ++row) std::copy_n(rows + (n + row) * K, K, &copies[row * stride]);
+            for (int64_t j = 0; j < J; j += COLUMNS)
+                for (int64_t top = 0; top < count; top += ROWS) {
+                    const __mmask16 masks[2] = {first(J - j), first(J - j - VECTOR)};
+                    __m512 tile[ROWS][2];
+                    for (int64_t row = 0; row < ROWS; ++row)
+                        for (int64_t half = 0; half < 2; ++half)
+                            tile[row][half] = T::load(bias + j + half * VECTOR, masks[half]);
+                    add_product<T, ROWS>(tile, &copies[top * stride], stride, &panels[j * padded(K)], K);
+                    for (int64_t row = 0; row < std::min(count - top, ROWS); ++row)
+                        for (int64_t half = 0; half < 2; ++half)
+                            _mm512_mask_storeu_ps(out + (n + top + row) * J + j + half * VECTOR, masks[half],
+                                                  tile[row][half]);
+                }
         }
     }
 }
@@ -159,7 +260,7 @@ void run(const typename T::number* from, typename T::number* to, const typename 
 template <class T>
 void forward(const typename T::number* inputs, typename T::number* history, const typename T::number* W_h, int64_t steps,
              int64_t B, int64_t H, int64_t threads) {
-    const auto panels = packed<T>(W_h, H, 1, H);
+    const auto panels = packed<T>(W_h, H, H, 1, H, threads);
     run<T>(inputs, history + B * H, history, panels, steps, B, H, threads, 1,
            [](__m512 sum, int64_t, __mmask16) { return tanh(sum); });
 }
@@ -168,7 +269,7 @@ template <class T>
 void backward(const typename T::number* grad_outputs, typename T::number* grad_inputs,
               const typename T::number* history, const typename T::number* W_h, int64_t steps, int64_t B, int64_t H,
               int64_t threads) {
-    const auto panels = packed<T>(W_h, H, H, 1);
+    const auto panels = packed<T>(W_h, H, H, H, 1, threads);
     const auto* outputs = history + B * H;
     run<T>(grad_outputs, grad_inputs, nullptr, panels, steps, B, H, threads, -1,
            [outputs](__m512 dh, int64_t at, __mmask16 mask) {
@@ -189,7 +290,23 @@ void backward_float32(const float* grad_outputs, float* grad_inputs, const float
                       int64_t B, int64_t H, int64_t threads) {
     backward<Float32>(grad_outputs, grad_inputs, history, W_h, T, B, H, threads);
 }
+void outer_products_float32(const float* a, const float* b, float* out, int64_t N, int64_t M, int64_t K,
+                            int64_t threads) {
+    outer_products<Float32>(a, b, out, N, M, K, threads);
+}
+void linear_float32(const float* rows, const float* W, const float* bias, float* out, int64_t N, int64_t J, int64_t K,
+                    int64_t threads) {
+    linear<Float32>(rows, W, bias, out, N, J, K, threads);
+}
 #ifdef __AVX512BF16__
+void linear_bfloat16(const uint16_t* rows, const uint16_t* W, const uint16_t* bias, float* out, int64_t N, int64_t J,
+                     int64_t K, int64_t threads) {
+    linear<BFloat16>(rows, W, bias, out, N, J, K, threads);
+}
+void outer_products_bfloat16(const uint16_t* a, const uint16_t* b, float* out, int64_t N, int64_t M, int64_t K,
+                             int64_t threads) {
+    outer_products<BFloat16>(a, b, out, N, M, K, threads);
+}
 void forward_bfloat16(const uint16_t* inputs, uint16_t* history, const uint16_t* W_h, int64_t T, int64_t B, int64_t H,
                       int64_t threads) {
     forward<BFloat16>(inputs, history, W_h, T, B, H, threads);

@@ -11,6 +11,7 @@ import os
 import platform
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from torch.autograd.function import once_differentiable
 
 from charrnn.model.recurrence import in_autocast_dtype
 
-__all__ = ["native", "why_not"]
+__all__ = ["linear", "native", "outer_products", "why_not"]
 
 _SOURCE = Path(__file__).with_name("native.cpp")
 # -fopenmp: the threads are torch's own, for the library finds torch's OpenMP in the process. -w: GCC 12 warns of its
@@ -82,15 +83,35 @@ def _cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "charrnn"
 
 
-def _call(name: str, *tensors: Tensor) -> None:
-    """Call the function `name` for the dtype of `tensors`; the last but one has the sizes [T + 1, B, H]."""
+def _call(name: str, tensors: Sequence[Tensor], sizes: Sequence[int], threads: int) -> None:
+    """Call the function `name` of native.cpp for the dtype of the first of `tensors`."""
     library, reason = _library()
     assert library is not None, reason
     assert all(tensor.is_contiguous() for tensor in tensors)
-    T, B, H = tensors[0].shape
-    threads = min(torch.get_num_threads(), B)
     function = getattr(library, f"{name}_{_SUFFIXES[tensors[0].dtype]}")
-    function(*(ctypes.c_void_p(t.data_ptr()) for t in tensors), *(ctypes.c_int64(n) for n in (T, B, H, threads)))
+    function(*(ctypes.c_void_p(t.data_ptr()) for t in tensors), *(ctypes.c_int64(n) for n in (*sizes, threads)))
+
+
+def _recur(name: str, *tensors: Tensor) -> None:
+    T, B, H = tensors[0].shape
+    _call(name, tensors, (T, B, H), min(torch.get_num_threads(), B))
+
+
+def linear(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """rows [N, K], weight [J, K], bias [J] -> rows weight^T + bias, float32 [N, J]."""
+    (N, K), J = rows.shape, len(weight)
+    result = rows.new_empty(N, J, dtype=torch.float32)
+    _call("linear", (rows, weight.contiguous(), bias, result), (N, J, K), min(torch.get_num_threads(), N))
+    return result
+
+
+def outer_products(a: Tensor, b: Tensor) -> Tensor:
+    """a [N, M], b [N, K] -> a^T b, float32 [M, K]."""
+    (N, M), K = a.shape, b.shape[1]
+    threads = min(torch.get_num_threads(), N)
+    parts = a.new_empty(threads, M, K, dtype=torch.float32)
+    _call("outer_products", (a, b, parts), (N, M, K), threads)
+    return parts.sum(0)
 
 
 class _Native(torch.autograd.Function):
@@ -99,7 +120,7 @@ class _Native(torch.autograd.Function):
         history = inputs.new_empty(inputs.shape[0] + 1, *state.shape)  # h_0, h_1, ..., h_T
         history[0] = state
         W_h = W_h.contiguous()
-        _call("forward", inputs.contiguous(), history, W_h)
+        _recur("forward", inputs.contiguous(), history, W_h)
         ctx.save_for_backward(history, W_h)
         return history[1:]
 
@@ -109,9 +130,11 @@ class _Native(torch.autograd.Function):
         history, W_h = ctx.saved_tensors
         grad_outputs = grad_outputs.contiguous()
         grad_inputs = torch.empty_like(grad_outputs)  # da_1, ..., da_T
-        _call("backward", grad_outputs, grad_inputs, history, W_h)
+        _recur("backward", grad_outputs, grad_inputs, history, W_h)
         grad_state = grad_inputs[0] @ W_h if ctx.needs_input_grad[1] else None
-        grad_W_h = grad_inputs.flatten(0, 1).T @ history[:-1].flatten(0, 1) if ctx.needs_input_grad[2] else None
+        grad_W_h = None
+        if ctx.needs_input_grad[2]:
+            grad_W_h = outer_products(grad_inputs.flatten(0, 1), history[:-1].flatten(0, 1)).to(W_h.dtype)
         return grad_inputs, grad_state, grad_W_h
 
 

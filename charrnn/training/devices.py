@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
@@ -28,7 +29,8 @@ SIGN_OF_LIFE_SECONDS = 5.0
 def start(*, mixed_precision: str, threads: int, timeout_seconds: float = 600.0) -> Accelerator:
     """The Accelerator of this process, on CPU where there is no CUDA device or the launcher's `use_cpu` says so.
 
-    A process that waits for another gives up after `timeout_seconds`.
+    A process that waits for another gives up after `timeout_seconds`. The precision `auto` is the launcher's where that
+    chose one, else bf16 where this machine is made for it.
 
     Raises ConfigError where the launch is not what was asked for: fewer processes, another precision, fp16 on CPU; and
     where a machine has GPUs, but not one for each process.
@@ -40,9 +42,11 @@ def start(*, mixed_precision: str, threads: int, timeout_seconds: float = 600.0)
             f"accelerate launch was asked for {local} processes on a machine with {devices} GPU{'s' * (devices > 1)}: "
             f"give --num_processes {devices}, or --config_file launch/cpu.yaml"
         )
+    launcher_precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if mixed_precision == "auto":
+        mixed_precision = _fastest_precision() if launcher_precision == "no" else launcher_precision
     if cpu and mixed_precision == "fp16":
         raise ConfigError("mixed_precision is fp16: the CPU has none, use --mixed-precision bf16 or no")
-    launcher_precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if launcher_precision not in ("no", mixed_precision):
         raise ConfigError(
             f"accelerate launch asks for {launcher_precision}, the run for {mixed_precision}: "
@@ -63,6 +67,23 @@ def start(*, mixed_precision: str, threads: int, timeout_seconds: float = 600.0)
             "launch with --config_file accelerate_config.yaml, and without --cpu"
         )
     return accelerator
+
+
+def _fastest_precision() -> str:
+    """bf16 where the device has instructions for it, else no: emulated, it is slower than float32."""
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
+    flags = _cpu_flags()
+    return "bf16" if flags & {"avx512_bf16", "amx_bf16"} else "no"
+
+
+def _cpu_flags() -> set[str]:
+    """What Linux says this CPU can do; elsewhere nothing is known."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    return set(next((line for line in lines if line.startswith("flags")), "").split())
 
 
 def _same_bits_every_time() -> None:

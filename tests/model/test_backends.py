@@ -20,7 +20,7 @@ def test_every_backend_that_can_run_here_is_what_its_name_means() -> None:
     for name, entry in BACKENDS.items():
         if not entry.why_not(HERE):
             assert chosen(name, HERE) == name
-    assert chosen("auto", HERE) == "fused"
+    assert chosen("auto", HERE) == next(iter(name for name, entry in BACKENDS.items() if not entry.why_not(HERE)))
 
 
 def test_the_reference_is_always_there() -> None:
@@ -41,7 +41,9 @@ def large_only(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return "" if setting.hidden_size >= 7 else f"H is {setting.hidden_size}, it needs at least 7"
 
     entry = Backend(run, why_not, better=lambda setting: setting.hidden_size >= 9)
-    monkeypatch.setattr(table, "BACKENDS", {"large": entry, **BACKENDS})
+    monkeypatch.setattr(
+        table, "BACKENDS", {"large": entry, "fused": BACKENDS["fused"], "reference": Backend(reference)}
+    )
     return calls
 
 

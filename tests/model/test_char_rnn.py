@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from charrnn.errors import ConfigError
 from charrnn.model import CharRNN, ModelConfig
-from charrnn.model.backends import BACKENDS
+from charrnn.model.backends import BACKENDS, Setting
 
 V, E, H, L, B, T = 11, 3, 7, 2, 4, 5
+DOUBLE = Setting(device=torch.device("cpu"), dtype=torch.float64, batch_size=B, hidden_size=H)
+IN_FLOAT64 = sorted(name for name, entry in BACKENDS.items() if not entry.why_not(DOUBLE))
 CONFIG = ModelConfig(vocabulary_size=V, embedding_size=E, hidden_size=H, num_layers=L)
 
 
@@ -42,7 +44,7 @@ def by_the_equations(model: CharRNN, tokens: Tensor, state: Tensor) -> tuple[Ten
     return torch.stack(logits, 1), torch.stack(states)
 
 
-@pytest.mark.parametrize("recurrence", sorted(BACKENDS))
+@pytest.mark.parametrize("recurrence", IN_FLOAT64)
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
 def test_forward_and_gradients_follow_the_equations(recurrence: str, num_layers: int) -> None:
     model = build(replace(CONFIG, recurrence=recurrence, num_layers=num_layers))
@@ -59,7 +61,7 @@ def test_forward_and_gradients_follow_the_equations(recurrence: str, num_layers:
     torch.testing.assert_close(gradients[0], gradients[1])
 
 
-@pytest.mark.parametrize("recurrence", sorted(BACKENDS))
+@pytest.mark.parametrize("recurrence", IN_FLOAT64)
 def test_gradcheck_of_every_parameter_and_the_initial_state(recurrence: str) -> None:
     model = build(replace(CONFIG, recurrence=recurrence))
     tokens, state = example()
@@ -74,7 +76,7 @@ def test_gradcheck_of_every_parameter_and_the_initial_state(recurrence: str) -> 
     assert torch.autograd.gradcheck(run, (state.requires_grad_(), *model.parameters()))
 
 
-@pytest.mark.parametrize("recurrence", sorted(BACKENDS))
+@pytest.mark.parametrize("recurrence", IN_FLOAT64)
 def test_equals_torch_rnn_with_ported_weights(recurrence: str) -> None:
     model = build(replace(CONFIG, recurrence=recurrence))
     peer = nn.RNN(E, H, num_layers=L, batch_first=True).double()
@@ -86,6 +88,21 @@ def test_equals_torch_rnn_with_ported_weights(recurrence: str) -> None:
     logits, next_state = model(tokens, state)
     torch.testing.assert_close(logits, model.fc(outputs))
     torch.testing.assert_close(next_state, peer_state)
+
+
+def test_the_loss_is_that_of_the_logits_and_so_are_its_gradients() -> None:
+    model = build()
+    _, state = example()
+    windows = torch.randint(V, (B, T + 1), dtype=torch.uint8)
+    loss, sums, final = model.loss(windows, state, scale=0.25)
+    logits, expected_final = model(windows[:, :-1], state)
+    targets = windows[:, 1:].flatten().long()
+    expected = F.cross_entropy(logits.flatten(0, 1), targets, reduction="sum")
+    torch.testing.assert_close((loss * 4, sums[0], final), (expected, expected.detach(), expected_final))
+    assert sums[1] == (logits.flatten(0, 1).argmax(1) == targets).sum()
+    leaves = list(model.parameters())
+    gradients = torch.autograd.grad(loss, leaves), torch.autograd.grad(expected / 4, leaves)
+    torch.testing.assert_close(*gradients)
 
 
 def test_the_notebook_s_parameter_names_and_shapes() -> None:

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from charrnn.errors import ConfigError, RunError
+from charrnn.training import devices
 from charrnn.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from charrnn.training.config import TrainConfig
 from charrnn.training.devices import start
@@ -357,3 +358,24 @@ def test_a_launcher_that_asks_for_another_precision_is_named(monkeypatch: pytest
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     with pytest.raises(ConfigError, match="accelerate launch asks for bf16, the run for no"):
         start(mixed_precision="no", threads=1)
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision"), [({"avx2", "avx512_bf16"}, "bf16"), ({"amx_bf16"}, "bf16"), ({"avx2", "avx512f"}, "no")]
+)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU decides for itself")
+def test_auto_is_bf16_where_the_cpu_has_instructions_for_it(
+    monkeypatch: pytest.MonkeyPatch, accelerators: Callable[[str], Accelerator], flags: set[str], precision: str
+) -> None:
+    monkeypatch.setattr(devices, "_cpu_flags", lambda: flags)
+    accelerator = accelerators("auto")
+    assert accelerator.mixed_precision == precision
+    assert devices.describe(accelerator).endswith({"no": "fp32", "bf16": "bf16"}[precision])
+
+
+def test_auto_is_what_the_launcher_chose(
+    monkeypatch: pytest.MonkeyPatch, accelerators: Callable[[str], Accelerator]
+) -> None:
+    monkeypatch.setattr(devices, "_cpu_flags", set)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    assert accelerators("auto").mixed_precision == "bf16"

@@ -1,0 +1,113 @@
+"""The output layer and its loss in one are a linear layer and cross_entropy: values, gradients, in pieces or whole."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from charrnn.model import loss as module
+from charrnn.model import native
+from charrnn.model.loss import TORCH, Products, output_loss
+
+N, H, V = 17, 5, 11
+
+
+def problem(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = (N, H), (V, H), (V,)
+    leaves = (torch.randn(*shape, generator=generator, dtype=torch.float64).bfloat16() for shape in shapes)
+    return *(leaf.to(dtype).requires_grad_() for leaf in leaves), torch.randint(V, (N,), generator=generator)  # type: ignore[return-value]
+
+
+def products_of(name: str, dtype: torch.dtype) -> Products:
+    """Those of torch, or of `native`; where it cannot compute in `dtype` on this machine, the test is skipped."""
+    if name == "torch":
+        return TORCH
+    reason = native.why_not(torch.device("cpu"), dtype)
+    if reason:
+        pytest.skip(reason)
+    return Products(native.linear, native.outer_products)
+
+
+@pytest.fixture(params=[1, 3 * V, 2**20])
+def _pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One position a piece, three (the last has two), all."""
+    monkeypatch.setattr(module, "PIECE", request.param)
+
+
+# bfloat16: the gradient of a logit has 8 bits, and there are 17 of them in a sum.
+@pytest.mark.usefixtures("_pieces")
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 0.02)]
+)
+@pytest.mark.parametrize("factor", [1.0, -2.5])
+@pytest.mark.parametrize("products", ["torch", "native"])
+def test_it_is_linear_and_cross_entropy(dtype: torch.dtype, tolerance: float, factor: float, products: str) -> None:
+    *leaves, targets = problem(dtype)
+    *expected_leaves, _ = problem()
+    loss, sums = output_loss(*leaves, targets, scale=0.5, products=products_of(products, dtype))
+    outputs, weight, bias = expected_leaves
+    logits = F.linear(outputs, weight, bias)
+    expected = F.cross_entropy(logits, targets, reduction="sum")
+    assert (loss.dtype, sums.dtype) == (torch.promote_types(dtype, torch.float32),) * 2
+    assert loss.item() == pytest.approx(0.5 * expected.item(), rel=tolerance)
+    assert sums.tolist() == [pytest.approx(expected.item(), rel=tolerance), int((logits.argmax(1) == targets).sum())]
+    gradients = torch.autograd.grad(loss * factor, leaves)
+    expected_gradients = torch.autograd.grad(expected * 0.5 * factor, expected_leaves)
+    for ours, theirs, leaf in zip(gradients, expected_gradients, leaves, strict=True):
+        assert ours.dtype == leaf.dtype
+        torch.testing.assert_close(ours.double(), theirs, rtol=tolerance, atol=tolerance * float(theirs.abs().max()))
+
+
+@pytest.mark.usefixtures("_pieces")
+def test_gradcheck() -> None:
+    *leaves, targets = problem()
+    assert torch.autograd.gradcheck(lambda *leaves: output_loss(*leaves, targets, scale=0.7)[0], leaves)
+
+
+def test_it_may_be_used_twice_and_without_gradients() -> None:
+    *leaves, targets = problem()
+    twice = torch.autograd.grad(output_loss(*leaves, targets)[0] + output_loss(*leaves, targets)[0], leaves)
+    once = torch.autograd.grad(output_loss(*leaves, targets)[0], leaves)
+    torch.testing.assert_close(twice, tuple(2 * gradient for gradient in once))
+    with torch.no_grad():
+        assert not output_loss(*leaves, targets)[0].requires_grad
+
+
+def test_under_autocast_the_products_are_bfloat16_and_the_losses_float32() -> None:
+    *leaves, targets = problem(torch.float32)
+    expected, _ = output_loss(*leaves, targets)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, sums = output_loss(*leaves, targets)
+    assert (loss.dtype, sums.dtype) == (torch.float32, torch.float32)
+    assert 0 < abs(loss.item() / expected.item() - 1) < 0.01  # bfloat16 has 8 bits
+    gradients = torch.autograd.grad(loss, leaves)
+    assert {gradient.dtype for gradient in gradients} == {torch.float32}
+
+
+def test_a_loss_beyond_float32_s_exponentials() -> None:
+    """The true character has a probability of exp(-400): no logarithm of zero."""
+    logits = torch.tensor([[400.0, 0.0]])
+    loss, sums = output_loss(logits, torch.eye(2), torch.zeros(2), torch.tensor([1]))
+    assert (loss.item(), sums.tolist()) == (400, [400, 0])
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-5)])
+@pytest.mark.parametrize(("N", "M", "K"), [(1, 1, 1), (2, 9, 33), (300, 40, 7), (600, 17, 65), (7, 32, 64)])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_native_products(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, tolerance: float, N: int, M: int, K: int, threads: int
+) -> None:
+    """Around its tiles (8 x 32), its chunks (128 of N, 256 in bfloat16), and more threads than rows."""
+    linear, outer_products = products_of("native", dtype)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    generator = torch.Generator().manual_seed(N)
+    shapes = (N, M), (N, K), (K, M), (K,)
+    a, b, weight, bias = (torch.randn(shape, generator=generator).to(dtype) for shape in shapes)
+    for ours, theirs in (
+        (outer_products(a, b), a.double().T @ b.double()),
+        (linear(a, weight, bias), F.linear(a.double(), weight.double(), bias.double())),
+    ):
+        # Exact inputs, float32 sums of up to 600 products.
+        assert ours.dtype == torch.float32
+        torch.testing.assert_close(ours.double(), theirs, rtol=tolerance, atol=tolerance * float(theirs.abs().max()))
