@@ -10,6 +10,7 @@ of a recurrence that no process takes off another: T steps, one after another) a
 import argparse
 import gc
 import json
+import math
 import os
 import platform
 import statistics
@@ -130,6 +131,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rates", type=float, nargs="*", default=[], help="links between two machines, Mbit/s")
     parser.add_argument("--delay-ms", type=float, default=1.0, help="delay of these links, each way")
+    parser.add_argument("--read-out-gbit", type=float, default=100.0, help="links of the machines that are read out to")
+    parser.add_argument("--read-out-hop-us", type=float, default=20.0, help="microseconds that one of them takes")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--batch-size", type=int, default=64, help=argparse.SUPPRESS)
     parser.add_argument("--hidden-size", type=int, default=512, help=argparse.SUPPRESS)
@@ -142,6 +145,7 @@ def main() -> None:
     record["local"] = here = local()
     if options.rates:
         record["links"] = links(options.rates, options.delay_ms, here)
+    read_out(here, options.read_out_gbit, options.read_out_hop_us)
     print(json.dumps(record))
 
 
@@ -189,6 +193,28 @@ def links(rates: Sequence[float], delay_ms: float, here: dict[str, Any]) -> dict
             f"| {r['step_bf16_gradients'] * 1e3:.0f} ms |"
         )
     return {"latency": latency, "overhead": overhead, "small": small, "rows": rows}
+
+
+def read_out(here: dict[str, Any], gbit: float, hop_us: float) -> None:
+    """The model for many processes as fast as this machine's: the step, and how many times the work of one it does.
+
+    Assumed, not measured: links of `gbit` Gbit/s and `hop_us`, and a reduction by trees, over 2 log2 N of them.
+    """
+    parameters = here["by_batch"][64]["parameters"]
+    print(f"\nRead out to links of {gbit:g} Gbit/s and {hop_us:g} us, both assumed:\n")
+    print("| processes | B | rows each | step | all-reduce | times the work of one | of what they could |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for processes in (8, 64, 1024):
+        for batch in (64, 1024, 65536):
+            if batch < processes:
+                continue
+            rows = batch / processes
+            reduce = 2 * math.log2(processes) * hop_us * 1e-6 + traffic(parameters, processes) * 8 / (gbit * 1e9)
+            step, alone = here["a"] + here["b"] * rows + reduce, here["a"] + here["b"] * batch
+            print(
+                f"| {processes} | {batch} | {rows:g} | {step * 1e3:.1f} ms | {reduce * 1e3:.2f} ms "
+                f"| {alone / step:.1f} | {alone / step / processes:.0%} |"
+            )
 
 
 def machine() -> dict[str, str]:
