@@ -11,7 +11,6 @@ row (to stdout, or to the end of --output).
 """
 
 import argparse
-import functools
 import itertools
 import json
 import os
@@ -29,7 +28,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 E = 32
-ROUND_SECONDS, ATTEMPTS = 0.4, 15
+ROUND_SECONDS, ATTEMPTS = 0.4, 6
+MATRIX = "matrix"  # the contender that measures what the machine can do, in every round anew
 Step = Callable[[], object]
 
 
@@ -194,7 +194,7 @@ def matrix_rate(precision: str, threads: int) -> float:
     if device.type == "cpu":
         packed = torch.ops.mkldnn._reorder_linear_weight(b, size)
         ways.append(lambda: torch.ops.mkldnn._linear_pointwise(a, packed, None, "none", [], ""))
-    return 2 * size**3 / min(clocked(way) for way in ways for _ in range(4))
+    return 2 * size**3 / min(clocked(way) for way in ways for _ in range(3))
 
 
 def clocked(act: Step) -> float:
@@ -215,9 +215,9 @@ def worker(name: str, cell: Cell, threads: int) -> None:
     import charrnn.training.learner  # noqa: F401 (the same imports in every contender: they are not its memory)
 
     before = memory_mb("VmRSS")
-    step = (lambda: None) if name == "matrix" else CONTENDERS[name](cell, threads)
+    step = (lambda: None) if name == MATRIX else CONTENDERS[name](cell, threads)
     for line in sys.stdin:
-        if name == "matrix":
+        if name == MATRIX:
             print(json.dumps({"rate": matrix_rate(cell.precision, threads)}), flush=True)
             continue
         end, times = time.perf_counter() + float(line), []
@@ -289,18 +289,10 @@ def workers(names: Sequence[str], cell: Cell, threads: int) -> Iterator[dict[str
             one.end()
 
 
-@functools.cache
-def rate(precision: str, threads: int) -> float:
-    """This machine's matrix rate, the best of three."""
-    with workers(["matrix"], Cell(1, 1, 1, 1, 1, precision), threads) as one:
-        one["matrix"].ask(0)
-        return max(one["matrix"].ask_undisturbed(0)["rate"] for _ in range(3))
-
-
 def measure(cell: Cell, names: list[str], threads: int, rounds: int) -> list[dict[str, Any]]:
     """A row for each contender: median seconds of a step, the spread of the rounds' medians, and our ratio to it."""
-    answers: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    with workers(names, cell, threads) as contenders:
+    answers: dict[str, list[dict[str, Any]]] = {name: [] for name in [*names, MATRIX]}
+    with workers(list(answers), cell, threads) as contenders:
         for contender in contenders.values():
             contender.ask(0)
         for contender in contenders.values():
@@ -308,26 +300,25 @@ def measure(cell: Cell, names: list[str], threads: int, rounds: int) -> list[dic
         for _ in range(rounds):
             for name, contender in contenders.items():
                 answers[name].append(contender.ask_undisturbed(ROUND_SECONDS))
+    rates = [answer["rate"] for answer in answers.pop(MATRIX)]
     medians = {name: [statistics.median(answer["times"]) for answer in given] for name, given in answers.items()}
     rows = []
     for name, given in answers.items():
-        seconds = statistics.median(itertools.chain(*[answer["times"] for answer in given]))
-        flops = "no" if name in ("notebook", "compiled") else cell.precision
+        precision = "no" if name in ("notebook", "compiled") else cell.precision
+        shares = [cell.flops / seconds / rate for seconds, rate in zip(medians[name], rates, strict=True)]
+        ratios = [theirs / ours for theirs, ours in zip(medians[name], medians[names[0]], strict=True)]
         rows.append(
             {
                 "contender": name,
                 **asdict(cell),
-                "precision": flops,
+                "precision": precision,
                 "cell_precision": cell.precision,
-                "ms": seconds * 1e3,
+                "ms": statistics.median(itertools.chain(*[answer["times"] for answer in given])) * 1e3,
                 "spread_ms": [min(medians[name]) * 1e3, max(medians[name]) * 1e3],
-                "ratio": statistics.median(
-                    theirs / mine for theirs, mine in zip(medians[name], medians[names[0]], strict=True)
-                ),
-                "matrix_share": cell.flops / seconds / rate(cell.precision, threads)
-                if flops == cell.precision
-                else None,
-                "matrix_gflops": rate(cell.precision, threads) / 1e9,
+                "ratio": statistics.median(ratios),
+                "ratio_spread": [min(ratios), max(ratios)],
+                "matrix_share": statistics.median(shares) if precision == cell.precision else None,
+                "matrix_gflops": statistics.median(rates) / 1e9,
                 "disturbed_rounds": contenders[name].disturbed,
                 "peak_mb": max(answer["peak_mb"] for answer in given),
             }
