@@ -51,6 +51,9 @@ class _OutputLoss(torch.autograd.Function):
         sums = torch.zeros(2, dtype=wide, device=outputs.device)
         grad_outputs = torch.empty_like(outputs)
         grad_weight, grad_bias = torch.zeros_like(weight, dtype=wide), torch.zeros_like(bias, dtype=wide)
+        # Known here, `scale` costs nothing; float16 would lose small gradients, as its loss is scaled up only later.
+        ctx.rest = scale if outputs.dtype == torch.float16 else 1.0
+        scaled_weight = weight * (scale / ctx.rest)
         rows = max(1, PIECE // len(weight))
         pieces = (torch.split(tensor, rows) for tensor in (outputs, targets[:, None], grad_outputs))
         for h, y, dh in zip(*pieces, strict=True):
@@ -59,11 +62,11 @@ class _OutputLoss(torch.autograd.Function):
             sums += torch.stack([-log_p.gather(1, y).sum(), (z.argmax(1, keepdim=True) == y).sum()])
             dz = log_p.exp_()
             dz.scatter_add_(1, y, dz.new_full((), -1.0).expand(y.shape))
-            dz = dz.mul_(scale).to(outputs.dtype)
-            torch.mm(dz, weight, out=dh)
+            dz = dz.to(outputs.dtype)
+            torch.mm(dz, scaled_weight, out=dh)
             grad_weight += products.outer_products(dz, h)
             grad_bias += dz.sum(0, dtype=wide)
-        ctx.save_for_backward(grad_outputs, grad_weight, grad_bias)
+        ctx.save_for_backward(grad_outputs, *(grad.mul_(scale / ctx.rest) for grad in (grad_weight, grad_bias)))
         ctx.mark_non_differentiable(sums)
         return sums[0] * scale, sums
 
@@ -71,8 +74,9 @@ class _OutputLoss(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_loss: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         gradients = ctx.saved_tensors
-        if not (grad_loss.device.type == "cpu" and grad_loss == 1):  # as it mostly is: a pass over [N, H] saved
-            gradients = tuple(gradient * grad_loss for gradient in gradients)
+        factor = grad_loss * ctx.rest
+        if not (factor.device.type == "cpu" and factor == 1):  # as it mostly is: a pass over [N, H] saved
+            gradients = tuple(gradient * factor for gradient in gradients)
         return (*gradients, None, None, None)
 
 

@@ -56,7 +56,7 @@ def test_it_is_linear_and_cross_entropy(dtype: torch.dtype, tolerance: float, fa
     expected_gradients = torch.autograd.grad(expected * 0.5 * factor, expected_leaves)
     for ours, theirs, leaf in zip(gradients, expected_gradients, leaves, strict=True):
         assert ours.dtype == leaf.dtype
-        torch.testing.assert_close(ours.double(), theirs, rtol=tolerance, atol=tolerance * float(theirs.abs().max()))
+        torch.testing.assert_close(ours.double(), theirs, rtol=tolerance, atol=tolerance * theirs.abs().max().item())
 
 
 @pytest.mark.usefixtures("_pieces")
@@ -110,4 +110,16 @@ def test_the_native_products(
     ):
         # Exact inputs, float32 sums of up to 600 products.
         assert ours.dtype == torch.float32
-        torch.testing.assert_close(ours.double(), theirs, rtol=tolerance, atol=tolerance * float(theirs.abs().max()))
+        torch.testing.assert_close(ours.double(), theirs, rtol=tolerance, atol=tolerance * theirs.abs().max().item())
+
+
+def test_float16_loses_no_gradient_to_the_scale() -> None:
+    """With a loss that is scaled up only after `scale`, as a GradScaler does: 1e-7 alone is nearly float16's zero."""
+    outputs, weight, bias, targets = problem(torch.float16)
+    loss, _ = output_loss(outputs, weight, bias, targets, scale=1e-7)
+    gradients = torch.autograd.grad(loss * 1e7, (outputs, weight, bias))
+    *expected_leaves, _ = problem()
+    expected = torch.autograd.grad(output_loss(*expected_leaves, targets)[0], expected_leaves)
+    for ours, theirs in zip(gradients, expected, strict=True):
+        # float16 has 11 bits; sums of 17.
+        torch.testing.assert_close(ours.double(), theirs, rtol=0.01, atol=0.01)

@@ -56,8 +56,8 @@ def results(run: Recurrence, arguments: tuple[Tensor, ...]) -> dict[str, Tensor]
 def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor], dtype: torch.dtype) -> None:
     for what, expected in theirs.items():
         assert ours[what].dtype == dtype, what
-        difference = float((ours[what].double() - expected.double()).abs().max())
-        assert difference <= TOLERANCES[dtype] * max(1.0, float(expected.abs().max())), what
+        difference = (ours[what].double() - expected.double()).abs().max().item()
+        assert difference <= TOLERANCES[dtype] * max(1.0, expected.abs().max().item()), what
 
 
 @pytest.mark.parametrize("execution", EXECUTIONS)
