@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 from charrnn.errors import CharRNNError
 
 if TYPE_CHECKING:
-    from charrnn.runtime import OnnxModel, generate
+    from charrnn.runtime import OnnxModel, generate, load
 
 # From 1.29 on onnxruntime reports to its maker and keeps a device id in ~/.cache, unless this is set before its import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.1.0"
-__all__ = ["CharRNNError", "OnnxModel", "__version__", "generate"]
+__all__ = ["CharRNNError", "OnnxModel", "__version__", "generate", "load"]
 
 
 def __getattr__(name: str) -> Any:
     """Import the sampler on first use (PEP 562)."""
-    if name in ("generate", "OnnxModel"):
+    if name in ("OnnxModel", "generate", "load"):
         from charrnn import runtime
 
         return getattr(runtime, name)

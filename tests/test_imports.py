@@ -142,6 +142,7 @@ def test_all_of_the_top_level() -> None:
         "CharRNNError",
         "OnnxModel",
         "generate",
+        "load",
     ]
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         charrnn.nonsense  # noqa: B018

@@ -1,22 +1,27 @@
 """From a model.onnx to text, with numpy and onnxruntime alone."""
 
-from charrnn.runtime.generation import encode_prompt, generate, generate_many, stream_ids
+from charrnn.runtime.generation import generate, generate_many, load
 from charrnn.runtime.metadata import FORMAT_VERSION, ModelMetadata
 from charrnn.runtime.model import OnnxModel
 from charrnn.runtime.sampling import Sampler, SamplingConfig, fresh_seed
-from charrnn.runtime.step import State, StepModel
+from charrnn.runtime.step import State, StepModel, TextState
+from charrnn.runtime.stream import IdStream, TextStream, encode_prompt, stream_ids
 
 __all__ = [
     "FORMAT_VERSION",
+    "IdStream",
     "ModelMetadata",
     "OnnxModel",
     "Sampler",
     "SamplingConfig",
     "State",
     "StepModel",
+    "TextState",
+    "TextStream",
     "encode_prompt",
     "fresh_seed",
     "generate",
     "generate_many",
+    "load",
     "stream_ids",
 ]

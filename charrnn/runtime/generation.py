@@ -1,18 +1,22 @@
-"""Text from a model: prime it with a prompt, then let it read what it writes."""
+"""The short way: from a file and a prompt to a text."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from charrnn.errors import ConfigError, VocabularyError
 from charrnn.runtime.model import OnnxModel
 from charrnn.runtime.sampling import Sampler, SamplingConfig, fresh_seed
-from charrnn.runtime.step import Ids, Logits, State, StepModel
-from charrnn.text.vocabulary import Vocabulary
+from charrnn.runtime.stream import encode_prompt, stream_ids
 
-__all__ = ["StepModel", "encode_prompt", "generate", "generate_many", "stream_ids"]
+__all__ = ["generate", "generate_many", "load"]
+
+
+def load(path: str | Path) -> OnnxModel:
+    """Load a model.onnx, or that of a run directory; `OnnxModel.stream` writes text from it.
+
+    Raises ModelFileError where the file is missing, damaged, not a charrnn model, or of a newer format.
+    """
+    return OnnxModel.load(path)
 
 
 def generate(
@@ -59,52 +63,3 @@ def generate_many(
     rows = np.stack(list(stream_ids(model, prompt_ids, length=length, sampler=sampler)), axis=1)
     echo = model.vocabulary.decode(prompt_ids)
     return [echo + model.vocabulary.decode(row) for row in rows]
-
-
-def encode_prompt(model: OnnxModel, prompt: str, *, skip_unknown: bool = False) -> Ids:
-    """The ids [T] of the normalised prompt. Raises VocabularyError unless `skip_unknown` leaves the unknown out."""
-    return model.vocabulary.encode(model.normaliser(prompt), skip_unknown=skip_unknown)
-
-
-def stream_ids(model: StepModel, prompt_ids: Ids, *, length: int, sampler: Sampler) -> Iterator[npt.NDArray[np.int64]]:
-    """Continue a prompt `sampler.num_samples` times at once; yields ids [num_samples], `length` times.
-
-    prompt_ids: integers [T]. Where T is 0 the text starts as after a line's end (see `start_id`).
-    Raises ConfigError and VocabularyError at the call, before anything is yielded.
-    """
-    if length < 1:
-        raise ConfigError(f"length is {length}: it must be at least 1")
-    V = len(model.vocabulary)
-    if prompt_ids.size and not (prompt_ids.min() >= 0 and prompt_ids.max() < V):
-        raise VocabularyError(
-            f"the prompt's ids must be at least 0 and below {V}: encode it with the model's vocabulary"
-        )
-    return _stream_ids(model, prompt_ids, length, sampler)
-
-
-def _stream_ids(model: StepModel, prompt_ids: Ids, length: int, sampler: Sampler) -> Iterator[npt.NDArray[np.int64]]:
-    logits, state = _prime(model, prompt_ids)
-    logits = np.repeat(logits, sampler.num_samples, axis=0)
-    state = tuple(np.repeat(part, sampler.num_samples, axis=1) for part in state)
-    ids = sampler.choose(logits)
-    yield ids
-    for _ in range(length - 1):
-        logits, state = model.step(ids, state)
-        ids = sampler.choose(logits)
-        yield ids
-
-
-def _prime(model: StepModel, prompt_ids: Ids) -> tuple[Logits, State]:
-    """Read the prompt as one text; returns the logits [1, V] of what follows, and the state."""
-    if len(prompt_ids) == 0:
-        prompt_ids = np.array([start_id(model.vocabulary)])
-    state = model.initial_state(1)
-    for token in prompt_ids.astype(np.int64).reshape(-1, 1):
-        logits, state = model.step(token, state)
-    return logits, state
-
-
-def start_id(vocabulary: Vocabulary) -> int:
-    """The character that stands, unseen, before a text without a prompt: newline, else space, else the first."""
-    characters = vocabulary.characters
-    return next((characters.index(start) for start in "\n " if start in characters), 0)

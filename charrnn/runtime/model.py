@@ -10,8 +10,10 @@ import onnxruntime
 
 from charrnn.errors import ModelFileError
 from charrnn.runtime.metadata import ModelMetadata
+from charrnn.runtime.sampling import Sampler, SamplingConfig, fresh_seed
 from charrnn.runtime.session import ORT_ERRORS, find_model_file, open_session
-from charrnn.runtime.step import Ids, Logits, State
+from charrnn.runtime.step import Ids, Logits, State, StepModel, TextState
+from charrnn.runtime.stream import TextStream, encode_prompt, start_state
 from charrnn.text.normaliser import Normaliser
 from charrnn.text.vocabulary import Vocabulary
 
@@ -19,8 +21,14 @@ __all__ = ["OnnxModel"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class OnnxModel:
+class OnnxModel(StepModel):
     """A trained model in onnxruntime. It holds no text of its own, so threads may share it.
+
+        model = charrnn.load("model.onnx")
+        text = model.stream("the ", temperature=0.7, seed=1)
+        for character in itertools.islice(text, 100):
+            print(character, end="")
+        answer = model.stream("and then ", state=text.state)  # goes on from there
 
     Dimensions: L layers, H hidden, V vocabulary.
     """
@@ -83,6 +91,28 @@ class OnnxModel:
     @cached_property
     def _output_names(self) -> list[str]:
         return ["logits", *(f"next_{name}" for name in self._state_sizes)]
+
+    def stream(
+        self,
+        prompt: str = "",
+        *,
+        length: int | None = None,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        seed: int | None = None,
+        state: TextState | None = None,
+    ) -> TextStream:
+        """Continue `prompt`: an iterator of `length` characters, each a str, without end where `length` is None.
+
+        The prompt is not yielded. It is normalised as the corpus was, and continues the text of `state`: what the
+        `state` of an earlier stream of this model was, so that an application can keep many conversations.
+        `SamplingConfig` explains temperature, top_k and top_p. The same seed gives the same text; None, another each
+        time. Raises VocabularyError (the prompt has characters that the model lacks), ConfigError.
+        """
+        config = SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p)
+        sampler = Sampler(config, fresh_seed() if seed is None else seed)
+        return TextStream(self, start_state(self, encode_prompt(self, prompt), 1, state), sampler, length)
 
     def _try_one_step(self) -> None:
         """Run the graph once, on a batch of two: its declared shapes are only claims."""

@@ -4,16 +4,16 @@ import numpy as np
 import torch
 
 from charrnn.model import CharRNN
-from charrnn.runtime.generation import stream_ids
 from charrnn.runtime.sampling import Sampler, SamplingConfig
-from charrnn.runtime.step import Ids, Logits, State
+from charrnn.runtime.step import Ids, Logits, State, StepModel
+from charrnn.runtime.stream import stream_ids
 from charrnn.text.vocabulary import Vocabulary
 
 __all__ = ["TorchStep", "write_sample"]
 
 
-class TorchStep:
-    """A CharRNN as the sampler's step model (`charrnn.runtime.step.StepModel`)."""
+class TorchStep(StepModel):
+    """A CharRNN as the sampler's step model."""
 
     def __init__(self, model: CharRNN, vocabulary: Vocabulary) -> None:
         self._model = model

@@ -8,7 +8,7 @@ import pytest
 from charrnn import OnnxModel, generate
 from charrnn.errors import ConfigError, ModelFileError, VocabularyError
 from charrnn.runtime import Sampler, SamplingConfig, encode_prompt, generate_many, stream_ids
-from charrnn.runtime.generation import start_id
+from charrnn.runtime.stream import start_id
 from charrnn.text.vocabulary import Vocabulary
 from tests.runtime.handmade import HandMade
 
