@@ -6,18 +6,23 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 
 from charrnn.errors import ModelFileError
 from charrnn.runtime.metadata import ModelMetadata
 from charrnn.runtime.sampling import Sampler, SamplingConfig, fresh_seed
-from charrnn.runtime.session import ORT_ERRORS, find_model_file, open_session
+from charrnn.runtime.scan_sessions import ScanSessions
+from charrnn.runtime.session import find_model_file, open_session, read_model_file, run_session
 from charrnn.runtime.step import Ids, Logits, State, StepModel, TextState
 from charrnn.runtime.stream import TextStream, encode_prompt, start_state
 from charrnn.text.normaliser import Normaliser
 from charrnn.text.vocabulary import Vocabulary
 
 __all__ = ["OnnxModel"]
+
+_WORTH_A_SESSION = 64
+"""Characters to read at a time that repay a session of their own: making one costs as much as 100 to 500 steps."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -46,6 +51,8 @@ class OnnxModel(StepModel):
     _session: onnxruntime.InferenceSession
     _state_sizes: dict[str, tuple[int, int]]
     """Name of each kind of state -> (L, H)."""
+    _scans: ScanSessions
+    """The same step, many at a time."""
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -55,8 +62,10 @@ class OnnxModel(StepModel):
         """
         file = find_model_file(Path(path))
         try:
-            session = open_session(file)
+            content = read_model_file(file)
+            session = open_session(content)
             metadata = ModelMetadata.from_properties(session.get_modelmeta().custom_metadata_map)
+            sizes = _read_signature(session)
             model = cls(
                 path=file,
                 vocabulary=metadata.vocabulary,
@@ -64,7 +73,8 @@ class OnnxModel(StepModel):
                 config=metadata.config,
                 training=metadata.training,
                 _session=session,
-                _state_sizes=_read_signature(session),
+                _state_sizes=sizes,
+                _scans=ScanSessions(content, sizes, len(metadata.vocabulary)),
             )
             model._try_one_step()
         except ModelFileError as error:
@@ -84,13 +94,23 @@ class OnnxModel(StepModel):
         state: from `initial_state` or the step before.
         Returns logits float32 [batch, V] of the next character, and the new state.
         """
-        feeds = dict(zip(self._state_sizes, state, strict=True), token=token)
-        logits, *next_state = self._session.run(self._output_names, feeds)
+        feeds = {**dict(zip(self._state_sizes, state, strict=True)), "token": token}
+        logits, *next_state = run_session(self._session, feeds, self._output_names)
         return logits, tuple(next_state)
 
     @cached_property
     def _output_names(self) -> list[str]:
         return ["logits", *(f"next_{name}" for name in self._state_sizes)]
+
+    def read(self, tokens: Ids, state: State) -> tuple[Logits, State]:
+        """Read `tokens` int64 [T, batch], T at least 1; the logits [T, batch, V] after each, the state after all."""
+        read = self._scans.read(tokens, state) if len(tokens) >= _WORTH_A_SESSION else None
+        return read or super().read(tokens, state)
+
+    def _write(
+        self, token: Ids, state: State, noise: npt.NDArray[np.float64], config: SamplingConfig
+    ) -> tuple[npt.NDArray[np.int64], State]:
+        return self._scans.write(token, state, noise, config) or super()._write(token, state, noise, config)
 
     def stream(
         self,
@@ -117,10 +137,7 @@ class OnnxModel(StepModel):
     def _try_one_step(self) -> None:
         """Run the graph once, on a batch of two: its declared shapes are only claims."""
         state, V = self.initial_state(2), len(self.vocabulary)
-        try:
-            logits, next_state = self.step(np.array([0, V - 1]), state)
-        except ORT_ERRORS as error:
-            raise ModelFileError("its graph cannot be run: export it again") from error
+        logits, next_state = self.step(np.array([0, V - 1]), state)
         if logits.shape != (2, V):
             raise ModelFileError(
                 f"its graph scores {logits.shape[-1]} characters and its vocabulary has {V}: export it again"

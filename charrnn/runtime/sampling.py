@@ -2,21 +2,19 @@
 
 import math
 import secrets
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from charrnn.errors import ConfigError
-from charrnn.runtime.step import Logits
 
-__all__ = ["Sampler", "SamplingConfig", "fresh_seed"]
+__all__ = ["Logits", "Sampler", "SamplingConfig", "choose", "eligible", "fresh_seed"]
 
-# Noise is drawn for many characters at once, because a call costs as much as hundreds of numbers. Bounded both ways:
-# in memory (2^16 numbers are 512 KB) and in what a short text wastes.
-_BLOCK_NUMBERS = 2**16
-_BLOCK_STEPS = 256
+Logits: TypeAlias = npt.NDArray[np.floating[Any]]
+"""Unnormalised log probabilities [batch, V]."""
+
 _MAX_NUM_SAMPLES = 2**16
 """Above it the memory for generators and states grows past what a laptop has (2^16 states of H=500: 131 MB)."""
 
@@ -62,36 +60,38 @@ class Sampler:
         self.config = config
         self.num_samples = num_samples
         self._generators = [np.random.default_rng([seed, row]) for row in range(num_samples)]
-        self._noise: Iterator[npt.NDArray[np.float64]] | None = None
 
     def choose(self, logits: Logits) -> npt.NDArray[np.int64]:
-        """Choose a character for every row of `logits` [num_samples, V]; returns ids int64 [num_samples].
-
-        V is the same at every call.
-        """
+        """Choose a character for every row of `logits` [num_samples, V]; returns ids int64 [num_samples]."""
         assert len(logits) == self.num_samples
-        if self.config.temperature == 0:
-            return _likeliest(logits)
-        if self._noise is None:
-            self._noise = self._draw_noise(logits.shape[1])
-        scores = logits + next(self._noise)
-        if self.config.top_k or self.config.top_p < 1:
-            scores[~eligible(logits, self.config)] = -np.inf
-        return _likeliest(scores)
+        return choose(logits, self.noise(1, logits.shape[1])[0], self.config)
 
-    def _draw_noise(self, V: int) -> Iterator[npt.NDArray[np.float64]]:
-        """T * Gumbel noise [num_samples, V], for ever.
+    def noise(self, steps: int, V: int) -> npt.NDArray[np.float64]:
+        """The next T * Gumbel noise [steps, num_samples, V]; zeros where the temperature T is 0.
 
-        The noise is multiplied by T rather than the logits divided by it, which chooses the same and cannot overflow
-        for a small T. Above 1e300 it could for a large one; the draw is uniform long before.
+        It does not matter how many steps are drawn at a time, but to the speed: a call costs as much as hundreds of
+        numbers. The noise is multiplied by T rather than the logits divided by it, which chooses the same and cannot
+        overflow for a small T. Above 1e300 it could for a large one; the draw is uniform long before.
         """
-        temperature = min(self.config.temperature, 1e300)
-        steps = max(1, min(_BLOCK_STEPS, _BLOCK_NUMBERS // (self.num_samples * V)))
-        while True:
+        noise = np.zeros((self.num_samples, steps, V))
+        if self.config.temperature > 0:
+            for rng, row in zip(self._generators, noise, strict=True):
+                rng.standard_exponential(out=row)
             # -log of a standard exponential is a standard Gumbel. An exponential can come out as 0.
-            block = np.stack([rng.standard_exponential((steps, V)) for rng in self._generators], axis=1)
-            np.maximum(block, np.finfo(np.float64).tiny, out=block)
-            yield from np.log(block) * -temperature
+            np.maximum(noise, np.finfo(np.float64).tiny, out=noise)
+            np.log(noise, out=noise)
+            noise *= -min(self.config.temperature, 1e300)
+        return noise.swapaxes(0, 1)
+
+
+def choose(logits: Logits, noise: npt.NDArray[np.float64], config: SamplingConfig) -> npt.NDArray[np.int64]:
+    """The character that T * Gumbel `noise` [B, V] draws for each row of `logits` [B, V]: ids int64 [B]."""
+    if config.temperature == 0:
+        return _likeliest(logits)
+    scores = logits + noise
+    if config.top_k or config.top_p < 1:
+        scores[~eligible(logits, config)] = -np.inf
+    return _likeliest(scores)
 
 
 def _likeliest(scores: Logits) -> npt.NDArray[np.int64]:

@@ -1,14 +1,17 @@
 """From a path to an onnxruntime session: every way in which a file can fail to be an ONNX model, as one line."""
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy.typing as npt
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from charrnn.errors import ModelFileError
 
-__all__ = ["ORT_ERRORS", "find_model_file", "open_session"]
+__all__ = ["find_model_file", "open_session", "read_model_file", "run_session"]
 
 # onnxruntime's exceptions share no base but Exception; its bindings add RuntimeError and ValueError, and a corrupt
 # size asks for more memory than there is.
@@ -47,8 +50,8 @@ def find_model_file(path: Path) -> Path:
     return inside
 
 
-def open_session(path: Path) -> onnxruntime.InferenceSession:
-    """A session of one thread on the CPU, silent on stderr.
+def open_session(content: bytes) -> onnxruntime.InferenceSession:
+    """A session of one thread on the CPU, silent on stderr, for the content of an ONNX file.
 
     Raises ModelFileError, whose message does not name the path.
     """
@@ -57,10 +60,11 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = _LOG_NOTHING
+    # The few kilobytes of a step come faster from malloc than from an arena: 0.3 to 0.8 us of 5 to 20 a character.
+    options.enable_cpu_mem_arena = False
     # The contract is one self-contained file. Looking for a second one where none can be keeps a hostile file from
     # pulling in any other of this machine.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
-    content = _read(path)
     try:
         # With its fallback on, onnxruntime prints some errors to standard output and tries again.
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=False)
@@ -70,7 +74,19 @@ def open_session(path: Path) -> onnxruntime.InferenceSession:
         raise ModelFileError("it is not an ONNX model, or a damaged one: export or copy it again") from error
 
 
-def _read(path: Path) -> bytes:
+def run_session(
+    session: onnxruntime.InferenceSession, feeds: Mapping[str, npt.NDArray[Any]], outputs: Sequence[str] | None = None
+) -> list[Any]:
+    """Run `session` and return `outputs`, all where None. Raises ModelFileError."""
+    try:
+        results: list[Any] = session.run(outputs, feeds)
+    except ORT_ERRORS as error:
+        raise ModelFileError("its graph cannot be run: export it again") from error
+    return results
+
+
+def read_model_file(path: Path) -> bytes:
+    """The content of a file that can be an ONNX file by its size. Raises ModelFileError, which does not name it."""
     try:
         size_bytes = path.stat().st_size
         if size_bytes == 0:

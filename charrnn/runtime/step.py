@@ -2,22 +2,20 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from charrnn.runtime.sampling import Logits, Sampler, SamplingConfig, choose
 from charrnn.text.vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    from charrnn.runtime.sampling import Sampler
 
 __all__ = ["Ids", "Logits", "State", "StepModel", "TextState"]
 
 Ids: TypeAlias = npt.NDArray[np.integer[Any]]
 """Character ids, below V."""
-Logits: TypeAlias = npt.NDArray[np.floating[Any]]
-"""Unnormalised log probabilities [batch, V]."""
+_BLOCK = 1024
+"""Characters of a prompt that are read at a time."""
 State: TypeAlias = tuple[npt.NDArray[np.float32], ...]
 """What a model remembers of the text: one array [L, batch, width] for each kind of state that it has."""
 
@@ -56,24 +54,38 @@ class StepModel(ABC):
     def step(self, token: Ids, state: State) -> tuple[Logits, State]:
         """Read `token` int64 [batch]; return the logits [batch, V] of the next character and the new state."""
 
-    def read(self, tokens: Ids, state: State) -> State:
-        """Read `tokens` int64 [T, batch]; return the state after them."""
+    def read(self, tokens: Ids, state: State) -> tuple[Logits, State]:
+        """Read `tokens` int64 [T, batch], T at least 1; the logits [T, batch, V] after each, the state after all."""
+        logits = []
         for token in tokens:
-            _, state = self.step(token, state)
-        return state
+            after, state = self.step(token, state)
+            logits.append(after)
+        return np.stack(logits), state
 
-    def write(self, text: TextState, sampler: "Sampler", length: int) -> tuple[npt.NDArray[np.int64], TextState]:
-        """Continue one text, or as many as the sampler draws for, by `length` characters.
+    def write(self, text: TextState, sampler: Sampler, length: int) -> tuple[npt.NDArray[np.int64], TextState]:
+        """Continue one text, or as many as the sampler draws for, by `length` characters, at least 1.
 
         Returns ids int64 [length, sampler.num_samples], and where the texts stand after them.
         """
         text = self._all_but_one_read(text).rows(sampler.num_samples)
-        token, state = text.unread[0], text.memory
-        ids = np.empty((length, sampler.num_samples), np.int64)
-        for t in range(length):
-            logits, state = self.step(token, state)
-            token = ids[t] = sampler.choose(logits)
+        noise = sampler.noise(length, len(self.vocabulary))
+        ids, state = self._write(text.unread[0], text.memory, noise, sampler.config)
         return ids, TextState(state, ids[-1:])
 
     def _all_but_one_read(self, text: TextState) -> TextState:
-        return TextState(self.read(text.unread[:-1], text.memory), text.unread[-1:])
+        """What is left to read is in no hurry, but the last character; in blocks, for the logits take memory."""
+        memory, T = text.memory, len(text.unread) - 1
+        for start in range(0, T, _BLOCK):
+            _, memory = self.read(text.unread[start : min(start + _BLOCK, T)], memory)
+        return TextState(memory, text.unread[T:])
+
+    def _write(
+        self, token: Ids, state: State, noise: npt.NDArray[np.float64], config: SamplingConfig
+    ) -> tuple[npt.NDArray[np.int64], State]:
+        """Read `token`, choose the next by the noise [T, batch, V], and so on: all choices, the last of them unread."""
+        ids = []
+        for numbers in noise:
+            logits, state = self.step(token, state)
+            token = choose(logits, numbers, config)
+            ids.append(token)
+        return np.stack(ids), state

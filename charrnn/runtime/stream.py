@@ -1,5 +1,6 @@
 """Text that goes on: an iterator that lets a model read what it writes, and knows where it stands."""
 
+import time
 from abc import abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -19,6 +20,11 @@ __all__ = ["IdStream", "TextStream", "encode_prompt", "start_id", "start_state",
 
 Shown = TypeVar("Shown")
 
+# How far to write ahead: as long as it looks live, and as the noise for it stays in the processor's caches.
+_BLOCK_SECONDS = 0.02
+_BLOCK_CHARACTERS = 128
+_BLOCK_NUMBERS = 2**16
+
 
 class _Stream(Iterator[Shown]):
     """Writes ahead in blocks and shows one position at a time. It belongs to one thread; its model may have many."""
@@ -31,6 +37,7 @@ class _Stream(Iterator[Shown]):
         self._sampler = sampler
         self._length = length
         self._written = 0
+        self._ahead = 1  # the first character is shown as soon as there is one
         self._before = self._after = start
         self._block: npt.NDArray[np.int64] = np.empty((0, sampler.num_samples), np.int64)
         self._shown: list[Shown] = []
@@ -57,10 +64,18 @@ class _Stream(Iterator[Shown]):
     def _write_block(self) -> None:
         if self._written == self._length:
             raise StopIteration
-        block, after = self._model.write(self._after, self._sampler, 1)
+        started = time.perf_counter()
+        block, after = self._model.write(self._after, self._sampler, self._block_length())
+        quick = time.perf_counter() - started < _BLOCK_SECONDS / 2
+        self._ahead = 2 * self._ahead if quick else max(self._ahead // 2, 1)
         self._before, self._after = self._after, after
         self._block, self._shown, self._position = block, self._show(block), 0
         self._written += len(block)
+
+    def _block_length(self) -> int:
+        numbers = self._sampler.num_samples * len(self._model.vocabulary)
+        self._ahead = min(self._ahead, _BLOCK_CHARACTERS, max(1, _BLOCK_NUMBERS // numbers))
+        return self._ahead if self._length is None else min(self._ahead, self._length - self._written)
 
     @abstractmethod
     def _show(self, block: npt.NDArray[np.int64]) -> list[Shown]:

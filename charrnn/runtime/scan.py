@@ -1,0 +1,198 @@
+"""The step of a model.onnx as the body of a Scan: one call of onnxruntime reads or writes many characters.
+
+The file's graph is the body as it stands, weights included. To read, Scan feeds it tokens and collects logits. To
+write, the body goes on to choose a character, by the sums of `Sampler.choose`, which is the next step's token.
+
+Names of ours begin with "outer/" around the body (all inputs do) and with "choice/" in it; the file's are its own.
+"""
+
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, TypeAlias
+
+from charrnn.runtime.protobuf import Field, read_fields, write_message
+
+__all__ = ["Choice", "reading_graph", "writing_graph"]
+
+Choice: TypeAlias = Literal["all", "top-k", "top-p"]
+"""Among which characters one is chosen; "top-p" is after top-k."""
+Sizes: TypeAlias = Mapping[str, tuple[int, int]]
+"""Name of each kind of state -> (L, H)."""
+
+# Constants and field numbers of onnx.proto, which defines the format.
+_FLOAT, _INT64, _DOUBLE = 1, 7, 11
+_MODEL_IR_VERSION, _MODEL_GRAPH, _MODEL_OPSETS, _MODEL_FUNCTIONS = 1, 7, 8, 25
+_GRAPH_NODES, _GRAPH_NAME, _GRAPH_INPUTS, _GRAPH_OUTPUTS = 1, 2, 11, 12
+_GRAPH_WEIGHTS, _GRAPH_SPARSE_WEIGHTS = 5, 15
+
+
+class _Value(NamedTuple):
+    """A named tensor: its element type, and of each dimension the size or the name."""
+
+    name: str
+    kind: int
+    dims: tuple[int | str, ...]
+
+
+def reading_graph(step: bytes, sizes: Sizes, V: int) -> bytes:
+    """From a model file, its reader: states, tokens int64 [T, batch] -> states, logits float32 [T, batch, V].
+
+    Inputs and outputs are in this order. Raises ModelFileError where the file is no sequence of protobuf's fields.
+    """
+    body = _body(
+        step,
+        inputs=[*_states("", sizes), _Value("token", _INT64, ("batch",))],
+        outputs=[*_states("next_", sizes), _Value("logits", _FLOAT, ("batch", V))],
+    )
+    return _around(
+        step,
+        body,
+        states=_states("outer/", sizes),
+        sequence=_Value("outer/tokens", _INT64, ("T", "batch")),
+        results=[*_states("outer/next_", sizes), _Value("outer/logits", _FLOAT, ("T", "batch", V))],
+    )
+
+
+def writing_graph(step: bytes, sizes: Sizes, V: int, choice: Choice) -> bytes:
+    """From a model file, its writer: states, token int64 [batch], noise float64 [T, batch, V] -> states, last, ids.
+
+    The noise is T * Gumbel as the sampler draws it; ids int64 [T, batch]; last is the last of them. Further inputs are
+    top_k int64 [1] where `choice` is not "all", and top_p and temperature, float64 [1], where it is "top-p".
+    Inputs and outputs are in this order. Raises ModelFileError where the file is no sequence of protobuf's fields.
+    """
+    token = ("token", "choice/token", "outer/token", "outer/last")
+    read, chosen, first, last = (_Value(name, _INT64, ("batch",)) for name in token)
+    body = _body(
+        step,
+        nodes=[*_CHOICES[choice], _node("Identity", ["choice/id"], ["choice/token"])],
+        inputs=[*_states("", sizes), read, _Value("choice/noise", _DOUBLE, ("batch", V))],
+        outputs=[*_states("next_", sizes), chosen, _Value("choice/id", _INT64, ("batch",))],
+    )
+    return _around(
+        step,
+        body,
+        states=[*_states("outer/", sizes), first],
+        sequence=_Value("outer/noise", _DOUBLE, ("T", "batch", V)),
+        settings=_SETTINGS[choice],
+        results=[*_states("outer/next_", sizes), last, _Value("outer/ids", _INT64, ("T", "batch"))],
+    )
+
+
+def _states(prefix: str, sizes: Sizes) -> list[_Value]:
+    return [_Value(f"{prefix}{name}", _FLOAT, (L, "batch", H)) for name, (L, H) in sizes.items()]
+
+
+def _body(step: bytes, *, inputs: list[_Value], outputs: list[_Value], nodes: Sequence[bytes] = ()) -> bytes:
+    """The file's graph with other inputs and outputs, and `nodes` and the constants that they need."""
+    fields = (field for part in _fields_of(step, _MODEL_GRAPH) for field in read_fields(part.content))
+    kept = [field.whole for field in fields if field.number in (_GRAPH_NODES, _GRAPH_WEIGHTS, _GRAPH_SPARSE_WEIGHTS)]
+    weights = [(_GRAPH_WEIGHTS, constant) for constant in (_CONSTANTS if nodes else ())]
+    return b"".join([*kept, _graph(nodes, inputs, outputs), write_message(*weights)])
+
+
+def _around(
+    step: bytes,
+    body: bytes,
+    *,
+    states: list[_Value],
+    sequence: _Value,
+    results: list[_Value],
+    settings: Sequence[_Value] = (),
+) -> bytes:
+    """A model, of the file's opsets, whose one node scans `sequence`; the body knows `settings` by their names."""
+    names = [value.name for value in (*states, sequence)]
+    scan = _node("Scan", names, [value.name for value in results], body=body, num_scan_inputs=1)
+    graph = _graph([scan], [*states, sequence, *settings], results)
+    kept = _fields_of(step, _MODEL_IR_VERSION, _MODEL_OPSETS, _MODEL_FUNCTIONS)
+    return b"".join([*(field.whole for field in kept), write_message((_MODEL_GRAPH, graph))])
+
+
+def _fields_of(step: bytes, *numbers: int) -> list[Field]:
+    return [field for field in read_fields(memoryview(step)) if field.number in numbers]
+
+
+# The choice: from logits float32 [batch, V] and choice/noise float64 [batch, V] to choice/id int64 [batch].
+
+
+def _node(operator: str, inputs: list[str], outputs: list[str], **attributes: int | bytes) -> bytes:
+    """A NodeProto; an attribute is a whole number, or a graph."""
+    return write_message(
+        *((1, name) for name in inputs),
+        *((2, name) for name in outputs),
+        (4, operator),
+        *((5, _attribute(name, value)) for name, value in attributes.items()),
+    )
+
+
+def _attribute(name: str, value: int | bytes) -> bytes:
+    """An AttributeProto: name, the value in the field of its type, and that type."""
+    return write_message((1, name), *([(3, value), (20, 2)] if isinstance(value, int) else [(6, value), (20, 5)]))
+
+
+def _graph(nodes: Sequence[bytes], inputs: list[_Value], outputs: list[_Value]) -> bytes:
+    return write_message(
+        *((_GRAPH_NODES, node) for node in nodes),
+        (_GRAPH_NAME, "charrnn"),
+        *((_GRAPH_INPUTS, _value_info(value)) for value in inputs),
+        *((_GRAPH_OUTPUTS, _value_info(value)) for value in outputs),
+    )
+
+
+def _value_info(value: _Value) -> bytes:
+    dims = (write_message((1 if isinstance(dim, int) else 2, dim)) for dim in value.dims)
+    tensor_type = write_message((1, value.kind), (2, write_message(*((1, dim) for dim in dims))))
+    return write_message((1, value.name), (2, write_message((1, tensor_type))))
+
+
+def _constant(name: str, kind: int, dims: tuple[int, ...], content: bytes) -> bytes:
+    """A TensorProto."""
+    return write_message(*((1, dim) for dim in dims), (2, kind), (8, name), (9, content))
+
+
+_CONSTANTS = (
+    _constant("choice/axis", _INT64, (), struct.pack("<q", 1)),
+    _constant("choice/flat", _INT64, (1,), struct.pack("<q", -1)),
+    _constant("choice/never", _DOUBLE, (), struct.pack("<d", float("-inf"))),
+)
+_ALL = [
+    _node("Cast", ["logits"], ["choice/wide"], to=_DOUBLE),
+    _node("Add", ["choice/wide", "choice/noise"], ["choice/sums"]),
+    _node("ArgMax", ["choice/sums"], ["choice/id"], axis=1, keepdims=0),
+]
+_TOP_K_SUMS = [  # from the likeliest down, of equal ones the lower id first
+    _node("TopK", ["logits", "outer/top_k"], ["choice/top", "choice/order"], axis=1),
+    _node("Cast", ["choice/top"], ["choice/wide"], to=_DOUBLE),
+    _node("GatherElements", ["choice/noise", "choice/order"], ["choice/noise_of_top"], axis=1),
+    _node("Add", ["choice/wide", "choice/noise_of_top"], ["choice/sums"]),
+]
+_TOP_P_SUMS = [  # minus infinity where the probabilities of those before reach p
+    _node("Div", ["choice/wide", "outer/temperature"], ["choice/scaled"]),
+    _node("Softmax", ["choice/scaled"], ["choice/probabilities"], axis=1),
+    _node("CumSum", ["choice/probabilities", "choice/axis"], ["choice/before"], exclusive=1),
+    _node("Less", ["choice/before", "outer/top_p"], ["choice/kept"]),
+    _node("Where", ["choice/kept", "choice/sums", "choice/never"], ["choice/sums_of_kept"]),
+]
+
+
+def _id_in_order(sums: str) -> list[bytes]:
+    return [
+        _node("ArgMax", [sums], ["choice/place"], axis=1, keepdims=1),
+        _node("GatherElements", ["choice/order", "choice/place"], ["choice/id_column"], axis=1),
+        _node("Reshape", ["choice/id_column", "choice/flat"], ["choice/id"]),
+    ]
+
+
+_CHOICES: dict[Choice, list[bytes]] = {
+    "all": _ALL,
+    "top-k": [*_TOP_K_SUMS, *_id_in_order("choice/sums")],
+    "top-p": [*_TOP_K_SUMS, *_TOP_P_SUMS, *_id_in_order("choice/sums_of_kept")],
+}
+_SETTINGS: dict[Choice, list[_Value]] = {
+    "all": [],
+    "top-k": [_Value("outer/top_k", _INT64, (1,))],
+    "top-p": [
+        _Value("outer/top_k", _INT64, (1,)),
+        _Value("outer/top_p", _DOUBLE, (1,)),
+        _Value("outer/temperature", _DOUBLE, (1,)),
+    ],
+}
