@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from charrnn.errors import ModelFileError
 
-__all__ = ["Field", "read_fields", "write_message"]
+__all__ = ["Field", "read_fields", "read_varint", "write_message"]
 
 _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
 
@@ -32,13 +32,13 @@ def read_fields(message: memoryview) -> Iterator[Field]:
     position = 0
     while position < len(message):
         start = position
-        tag, position = _read_varint(message, position)
+        tag, position = _next_varint(message, position)
         begin = position
         wire_type = tag & 7
         if wire_type == _VARINT:
-            _, position = _read_varint(message, position)
+            _, position = _next_varint(message, position)
         elif wire_type == _BYTES:
-            length, begin = _read_varint(message, position)
+            length, begin = _next_varint(message, position)
             position = begin + length
         elif wire_type in (_FOUR_BYTES, _EIGHT_BYTES):
             position += 4 if wire_type == _FOUR_BYTES else 8
@@ -49,7 +49,12 @@ def read_fields(message: memoryview) -> Iterator[Field]:
         yield Field(tag >> 3, message[begin:position], message[start:position])
 
 
-def _read_varint(message: memoryview, position: int) -> tuple[int, int]:
+def read_varint(encoded: memoryview) -> int:
+    """The whole number, from 0, that a field's content encodes. Raises ModelFileError where it is no varint."""
+    return _next_varint(encoded, 0)[0]
+
+
+def _next_varint(message: memoryview, position: int) -> tuple[int, int]:
     """Seven bits a byte, the lowest first, the highest bit says that more follow: the value, and the place after it."""
     value = 0
     for shift in range(0, 70, 7):

@@ -7,17 +7,16 @@ Names of ours begin with "outer/" around the body (all inputs do) and with "choi
 """
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
-from charrnn.runtime.protobuf import Field, read_fields, write_message
+from charrnn.runtime.layers import Sizes, find_layers
+from charrnn.runtime.protobuf import read_fields, write_message
 
-__all__ = ["Choice", "reading_graph", "writing_graph"]
+__all__ = ["Choice", "StepGraph", "reading_graph", "writing_graph"]
 
 Choice: TypeAlias = Literal["all", "top-k", "top-p"]
 """Among which characters one is chosen; "top-p" is after top-k."""
-Sizes: TypeAlias = Mapping[str, tuple[int, int]]
-"""Name of each kind of state -> (L, H)."""
 
 # Constants and field numbers of onnx.proto, which defines the format.
 _FLOAT, _INT64, _DOUBLE = 1, 7, 11
@@ -34,64 +33,90 @@ class _Value(NamedTuple):
     dims: tuple[int | str, ...]
 
 
-def reading_graph(step: bytes, sizes: Sizes, V: int) -> bytes:
-    """From a model file, its reader: states, tokens int64 [T, batch] -> states, logits float32 [T, batch, V].
+class StepGraph:
+    """The graph of a model file, in pieces that make the body of a Scan.
 
-    Inputs and outputs are in this order. Raises ModelFileError where the file is no sequence of protobuf's fields.
+    Raises ModelFileError where the file is no sequence of protobuf's fields.
+    """
+
+    def __init__(self, model: bytes, sizes: Sizes, V: int) -> None:
+        fields = list(read_fields(memoryview(model)))
+        self.header = [f.whole for f in fields if f.number in (_MODEL_IR_VERSION, _MODEL_OPSETS, _MODEL_FUNCTIONS)]
+        graph = [part for f in fields if f.number == _MODEL_GRAPH for part in read_fields(f.content)]
+        nodes = [part for part in graph if part.number == _GRAPH_NODES]
+        weights = [part for part in graph if part.number in (_GRAPH_WEIGHTS, _GRAPH_SPARSE_WEIGHTS)]
+        layers = find_layers([node.content for node in nodes], [weight.content for weight in weights], sizes)
+        self.by_layer = layers is not None
+        """Whether the states are carried as their layers, [batch, H] each, or whole, [L, batch, H]."""
+        unneeded = layers.unneeded if layers else set()
+        self.kept = [node.whole for place, node in enumerate(nodes) if place not in unneeded]
+        self.kept += [weight.whole for weight in weights]
+        before = layers.before if layers else list(sizes)
+        after = layers.after if layers else [f"next_{name}" for name in sizes]
+        shapes = [
+            ("batch", H) if layers else (L, "batch", H) for L, H in sizes.values() for _ in range(L if layers else 1)
+        ]
+        self.before = [_Value(name, _FLOAT, shape) for name, shape in zip(before, shapes, strict=True)]
+        self.after = [_Value(name, _FLOAT, shape) for name, shape in zip(after, shapes, strict=True)]
+        self.V = V
+
+
+def reading_graph(step: StepGraph) -> bytes:
+    """The model that reads: states, tokens int64 [T, batch] -> states, logits float32 [T, batch, V], in this order.
+
+    The states are as `step.by_layer` says.
     """
     body = _body(
         step,
-        inputs=[*_states("", sizes), _Value("token", _INT64, ("batch",))],
-        outputs=[*_states("next_", sizes), _Value("logits", _FLOAT, ("batch", V))],
+        inputs=[*step.before, _Value("token", _INT64, ("batch",))],
+        outputs=[*step.after, _Value("logits", _FLOAT, ("batch", step.V))],
     )
     return _around(
         step,
         body,
-        states=_states("outer/", sizes),
+        states=_outer(step.before),
         sequence=_Value("outer/tokens", _INT64, ("T", "batch")),
-        results=[*_states("outer/next_", sizes), _Value("outer/logits", _FLOAT, ("T", "batch", V))],
+        results=[*_outer(step.after), _Value("outer/logits", _FLOAT, ("T", "batch", step.V))],
     )
 
 
-def writing_graph(step: bytes, sizes: Sizes, V: int, choice: Choice) -> bytes:
-    """From a model file, its writer: states, token int64 [batch], noise float64 [T, batch, V] -> states, last, ids.
+def writing_graph(step: StepGraph, choice: Choice) -> bytes:
+    """The model that writes: states, token int64 [batch], noise float64 [T, batch, V] -> states, last, ids.
 
     The noise is T * Gumbel as the sampler draws it; ids int64 [T, batch]; last is the last of them. Further inputs are
     top_k int64 [1] where `choice` is not "all", and top_p and temperature, float64 [1], where it is "top-p".
-    Inputs and outputs are in this order. Raises ModelFileError where the file is no sequence of protobuf's fields.
+    Inputs and outputs are in this order; the states are as `step.by_layer` says.
     """
     token = ("token", "choice/token", "outer/token", "outer/last")
     read, chosen, first, last = (_Value(name, _INT64, ("batch",)) for name in token)
     body = _body(
         step,
         nodes=[*_CHOICES[choice], _node("Identity", ["choice/id"], ["choice/token"])],
-        inputs=[*_states("", sizes), read, _Value("choice/noise", _DOUBLE, ("batch", V))],
-        outputs=[*_states("next_", sizes), chosen, _Value("choice/id", _INT64, ("batch",))],
+        inputs=[*step.before, read, _Value("choice/noise", _DOUBLE, ("batch", step.V))],
+        outputs=[*step.after, chosen, _Value("choice/id", _INT64, ("batch",))],
     )
     return _around(
         step,
         body,
-        states=[*_states("outer/", sizes), first],
-        sequence=_Value("outer/noise", _DOUBLE, ("T", "batch", V)),
+        states=[*_outer(step.before), first],
+        sequence=_Value("outer/noise", _DOUBLE, ("T", "batch", step.V)),
         settings=_SETTINGS[choice],
-        results=[*_states("outer/next_", sizes), last, _Value("outer/ids", _INT64, ("T", "batch"))],
+        results=[*_outer(step.after), last, _Value("outer/ids", _INT64, ("T", "batch"))],
     )
 
 
-def _states(prefix: str, sizes: Sizes) -> list[_Value]:
-    return [_Value(f"{prefix}{name}", _FLOAT, (L, "batch", H)) for name, (L, H) in sizes.items()]
+def _outer(values: list[_Value]) -> list[_Value]:
+    return [value._replace(name=f"outer/{value.name}") for value in values]
 
 
-def _body(step: bytes, *, inputs: list[_Value], outputs: list[_Value], nodes: Sequence[bytes] = ()) -> bytes:
+def _body(step: StepGraph, *, inputs: list[_Value], outputs: list[_Value], nodes: Sequence[bytes] = ()) -> bytes:
     """The file's graph with other inputs and outputs, and `nodes` and the constants that they need."""
-    fields = (field for part in _fields_of(step, _MODEL_GRAPH) for field in read_fields(part.content))
-    kept = [field.whole for field in fields if field.number in (_GRAPH_NODES, _GRAPH_WEIGHTS, _GRAPH_SPARSE_WEIGHTS)]
     weights = [(_GRAPH_WEIGHTS, constant) for constant in (_CONSTANTS if nodes else ())]
-    return b"".join([*kept, _graph(nodes, inputs, outputs), write_message(*weights)])
+    return b"".join([*step.kept, _graph(nodes, inputs, outputs), write_message(*weights)])
 
 
 def _around(
-    step: bytes,
+    step: StepGraph,
     body: bytes,
     *,
     states: list[_Value],
@@ -103,12 +128,7 @@ def _around(
     names = [value.name for value in (*states, sequence)]
     scan = _node("Scan", names, [value.name for value in results], body=body, num_scan_inputs=1)
     graph = _graph([scan], [*states, sequence, *settings], results)
-    kept = _fields_of(step, _MODEL_IR_VERSION, _MODEL_OPSETS, _MODEL_FUNCTIONS)
-    return b"".join([*(field.whole for field in kept), write_message((_MODEL_GRAPH, graph))])
-
-
-def _fields_of(step: bytes, *numbers: int) -> list[Field]:
-    return [field for field in read_fields(memoryview(step)) if field.number in numbers]
+    return b"".join([*step.header, write_message((_MODEL_GRAPH, graph))])
 
 
 # The choice: from logits float32 [batch, V] and choice/noise float64 [batch, V] to choice/id int64 [batch].

@@ -1,22 +1,31 @@
 """The readers and writers of one model file: sessions that do many characters a call, each made when first wanted."""
 
+from collections.abc import Sequence
+from functools import cached_property
 from threading import Lock
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
 from charrnn.errors import ModelFileError
+from charrnn.runtime.layers import Sizes
 from charrnn.runtime.sampling import SamplingConfig
-from charrnn.runtime.scan import Choice, Sizes, reading_graph, writing_graph
+from charrnn.runtime.scan import Choice, StepGraph, reading_graph, writing_graph
 from charrnn.runtime.session import open_session, run_session
 from charrnn.runtime.step import Ids, Logits, State
 
 __all__ = ["ScanSessions"]
 
+_Kind: TypeAlias = Choice | Literal["read"]
 _T_MIN, _T_MAX = 1e-200, 1e200
 """Between them logits / T is finite; beyond, top-p keeps what it keeps at the limit."""
+
+
+class _Scan(NamedTuple):
+    session: onnxruntime.InferenceSession
+    input_names: list[str]
 
 
 class ScanSessions:
@@ -26,7 +35,7 @@ class ScanSessions:
         self._content = content
         self._sizes = sizes
         self._V = V
-        self._sessions: dict[Choice | Literal["read"], onnxruntime.InferenceSession | None] = {}
+        self._scans: dict[_Kind, _Scan | None] = {}
         self._lock = Lock()
 
     def read(self, tokens: Ids, state: State) -> tuple[Logits, State] | None:
@@ -34,11 +43,11 @@ class ScanSessions:
 
         None where onnxruntime does not take the file's graph into a Scan.
         """
-        session = self._session("read")
-        if session is None:
+        results = self._run("read", state, [tokens])
+        if results is None:
             return None
-        *state_after, logits = _run(session, [*state, tokens])
-        return logits, tuple(state_after)
+        state, (logits,) = results
+        return logits, state
 
     def write(
         self, token: Ids, state: State, noise: npt.NDArray[np.float64], config: SamplingConfig
@@ -47,12 +56,12 @@ class ScanSessions:
 
         Returns the choices int64 [T, batch], and the state before the last of them is read; None as `read` does.
         """
-        choice, settings = self._choice(config)
-        session = self._session(choice)
-        if session is None:
+        kind, settings = self._choice(config)
+        results = self._run(kind, state, [token, noise, *settings])
+        if results is None:
             return None
-        *state_after, _, ids = _run(session, [*state, token, noise, *settings])
-        return ids, tuple(state_after)
+        state, (_, ids) = results
+        return ids, state
 
     def _choice(self, config: SamplingConfig) -> tuple[Choice, list[npt.NDArray[Any]]]:
         """The kind of writer that `config` needs, and its further inputs."""
@@ -64,22 +73,41 @@ class ScanSessions:
         temperature = min(max(config.temperature, _T_MIN), _T_MAX)
         return "top-p", [top_k, np.array([config.top_p]), np.array([temperature])]
 
-    def _session(self, kind: Choice | Literal["read"]) -> onnxruntime.InferenceSession | None:
-        with self._lock:
-            if kind not in self._sessions:
-                self._sessions[kind] = self._open(kind)
-            return self._sessions[kind]
+    def _run(
+        self, kind: _Kind, state: State, others: list[npt.NDArray[Any]]
+    ) -> tuple[State, list[npt.NDArray[Any]]] | None:
+        """The state afterwards, and the outputs that come after it."""
+        scan = self._scan(kind)
+        if scan is None:
+            return None
+        values = [*self._apart(state), *others]
+        results = run_session(scan.session, dict(zip(scan.input_names, values, strict=True)))
+        carried = len(values) - len(others)
+        return self._together(results[:carried]), results[carried:]
 
-    def _open(self, kind: Choice | Literal["read"]) -> onnxruntime.InferenceSession | None:
+    def _apart(self, state: State) -> Sequence[npt.NDArray[np.float32]]:
+        return [layer for part in state for layer in part] if self._step.by_layer else state
+
+    def _together(self, carried: list[npt.NDArray[np.float32]]) -> State:
+        if not self._step.by_layer:
+            return tuple(carried)
+        layers = iter(carried)
+        return tuple(np.stack([next(layers) for _ in range(L)]) for L, _ in self._sizes.values())
+
+    def _scan(self, kind: _Kind) -> _Scan | None:
+        with self._lock:
+            if kind not in self._scans:
+                self._scans[kind] = self._open(kind)
+            return self._scans[kind]
+
+    def _open(self, kind: _Kind) -> _Scan | None:
         try:
-            if kind == "read":
-                return open_session(reading_graph(self._content, self._sizes, self._V))
-            return open_session(writing_graph(self._content, self._sizes, self._V, kind))
+            graph = reading_graph(self._step) if kind == "read" else writing_graph(self._step, kind)
+            session = open_session(graph)
         except ModelFileError:
             return None
+        return _Scan(session, [node.name for node in session.get_inputs()])
 
-
-def _run(session: onnxruntime.InferenceSession, values: list[npt.NDArray[Any]]) -> list[Any]:
-    """All outputs for all inputs, in their order."""
-    names = (node.name for node in session.get_inputs())
-    return run_session(session, dict(zip(names, values, strict=True)))
+    @cached_property
+    def _step(self) -> StepGraph:
+        return StepGraph(self._content, self._sizes, self._V)

@@ -2,7 +2,8 @@
 
 import time
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from operator import length_hint
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
@@ -40,26 +41,25 @@ class _Stream(Iterator[Shown]):
         self._ahead = 1  # the first character is shown as soon as there is one
         self._before = self._after = start
         self._block: npt.NDArray[np.int64] = np.empty((0, sampler.num_samples), np.int64)
-        self._shown: list[Shown] = []
-        self._position = 0
+        self._pending: Iterator[Shown] = iter(())
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> Shown:
-        if self._position == len(self._shown):
-            self._write_block()
-        shown = self._shown[self._position]
-        self._position += 1
-        return shown
+        for shown in self._pending:
+            return shown
+        self._write_block()
+        return next(self._pending)
 
     @property
     def state(self) -> TextState:
         """Where the text stands after what was yielded, to continue from."""
-        if self._position == len(self._shown):
+        yielded = len(self._block) - length_hint(self._pending)
+        if yielded == len(self._block):
             return self._after
         before = self._before.rows(self._sampler.num_samples)
-        return TextState(before.memory, np.concatenate([before.unread, self._block[: self._position]]))
+        return TextState(before.memory, np.concatenate([before.unread, self._block[:yielded]]))
 
     def _write_block(self) -> None:
         if self._written == self._length:
@@ -69,7 +69,7 @@ class _Stream(Iterator[Shown]):
         quick = time.perf_counter() - started < _BLOCK_SECONDS / 2
         self._ahead = 2 * self._ahead if quick else max(self._ahead // 2, 1)
         self._before, self._after = self._after, after
-        self._block, self._shown, self._position = block, self._show(block), 0
+        self._block, self._pending = block, iter(self._show(block))
         self._written += len(block)
 
     def _block_length(self) -> int:
@@ -78,14 +78,14 @@ class _Stream(Iterator[Shown]):
         return self._ahead if self._length is None else min(self._ahead, self._length - self._written)
 
     @abstractmethod
-    def _show(self, block: npt.NDArray[np.int64]) -> list[Shown]:
+    def _show(self, block: npt.NDArray[np.int64]) -> Iterable[Shown]:
         """What to yield for each position of `block` [T, batch]."""
 
 
 class IdStream(_Stream[npt.NDArray[np.int64]]):
     """An iterator of ids [batch], one for each row of texts that are written side by side."""
 
-    def _show(self, block: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+    def _show(self, block: npt.NDArray[np.int64]) -> Iterable[npt.NDArray[np.int64]]:
         return list(block)
 
 
@@ -95,9 +95,8 @@ class TextStream(_Stream[str]):
     A stream belongs to one thread; any number of streams can run on one model at the same time.
     """
 
-    def _show(self, block: npt.NDArray[np.int64]) -> list[str]:
-        characters = self._model.vocabulary.characters
-        return [characters[i] for i in block[:, 0].tolist()]
+    def _show(self, block: npt.NDArray[np.int64]) -> Iterable[str]:
+        return self._model.vocabulary.decode(block[:, 0])
 
 
 def stream_ids(
