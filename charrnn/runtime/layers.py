@@ -71,21 +71,19 @@ def _put_together(graph: list[_Node], scalars: dict[str, int], name: str, L: int
     made = {output: place for place, node in enumerate(graph) for output in node.outputs}
     read = [value for node in graph for value in node.inputs]
     rows, places = [name], []
-    if L > 1:
-        concat = graph[made[name]] if name in made else graph[0]
-        if concat.operator != "Concat" or concat.axis != 0 or len(concat.inputs) != L or name in read:
-            return None
-        rows, places = concat.inputs, [made[name]]
+    last = graph[made[name]] if name in made else None
+    if last is not None and last.operator == "Concat" and last.axis == 0 and name not in read:
+        rows, places = last.inputs, [made[name]]
     layers = []
     for row in rows:
         node = graph[made[row]] if row in made else None
         if node is None or node.operator != "Unsqueeze" or len(node.inputs) != 2 or scalars.get(node.inputs[1]) != 0:
             return None
-        if read.count(row) != (L > 1):
+        if read.count(row) != (0 if row == name else 1):
             return None
         layers.append(node.inputs[0])
         places.append(made[row])
-    return layers, places
+    return (layers, places) if len(layers) == L else None
 
 
 def _read_node(message: memoryview) -> _Node:

@@ -5,11 +5,14 @@ bytes, or a length and as many bytes, which may be a message again. https://prot
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from charrnn.errors import ModelFileError
 
-__all__ = ["Field", "read_fields", "read_varint", "write_message"]
+__all__ = ["Field", "Message", "read_fields", "read_varint", "write_message"]
+
+Message: TypeAlias = list[bytes | memoryview]
+"""An encoded message, in pieces: the weights in it are large, and would be copied once for each message around them."""
 
 _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
 
@@ -72,16 +75,16 @@ def _damaged() -> ModelFileError:
     return ModelFileError("it is not an ONNX model, or a damaged one: export or copy it again")
 
 
-def write_message(*fields: tuple[int, int | str | bytes]) -> bytes:
-    """A message of (field number, value): whole numbers from 0 as varints, texts and messages as bytes."""
-    parts = []
+def write_message(*fields: tuple[int, int | str | bytes | Message]) -> Message:
+    """A message of (field number, value): whole numbers from 0 as varints, all else after its length."""
+    parts: Message = []
     for number, value in fields:
         if isinstance(value, int):
             parts += [_varint(number << 3), _varint(value)]
-        else:
-            content = value.encode() if isinstance(value, str) else value
-            parts += [_varint(number << 3 | _BYTES), _varint(len(content)), content]
-    return b"".join(parts)
+            continue
+        content = [value.encode()] if isinstance(value, str) else [value] if isinstance(value, bytes) else value
+        parts += [_varint(number << 3 | _BYTES), _varint(sum(map(len, content))), *content]
+    return parts
 
 
 def _varint(value: int) -> bytes:

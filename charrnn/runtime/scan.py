@@ -1,6 +1,6 @@
 """The step of a model.onnx as the body of a Scan: one call of onnxruntime reads or writes many characters.
 
-The file's graph is the body as it stands, weights included. To read, Scan feeds it tokens and collects logits. To
+The file's graph is the body, as it stands but for large weights. To read, Scan feeds it tokens and collects logits. To
 write, the body goes on to choose a character, by the sums of `Sampler.choose`, which is the next step's token.
 
 Names of ours begin with "outer/" around the body (all inputs do) and with "choice/" in it; the file's are its own.
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 from charrnn.runtime.layers import Sizes, find_layers
-from charrnn.runtime.protobuf import read_fields, write_message
+from charrnn.runtime.protobuf import Message, read_fields, write_message
 
 __all__ = ["Choice", "StepGraph", "reading_graph", "writing_graph"]
 
@@ -23,6 +23,10 @@ _FLOAT, _INT64, _DOUBLE = 1, 7, 11
 _MODEL_IR_VERSION, _MODEL_GRAPH, _MODEL_OPSETS, _MODEL_FUNCTIONS = 1, 7, 8, 25
 _GRAPH_NODES, _GRAPH_NAME, _GRAPH_INPUTS, _GRAPH_OUTPUTS = 1, 2, 11, 12
 _GRAPH_WEIGHTS, _GRAPH_SPARSE_WEIGHTS = 5, 15
+
+_LARGE_BYTES = 200_000
+"""Weights from here on stand around the body. onnxruntime keeps those in it twice more; of those around it, it tells
+the body at each step, which takes 0.2 us for each."""
 
 
 class _Value(NamedTuple):
@@ -49,8 +53,9 @@ class StepGraph:
         self.by_layer = layers is not None
         """Whether the states are carried as their layers, [batch, H] each, or whole, [L, batch, H]."""
         unneeded = layers.unneeded if layers else set()
-        self.kept = [node.whole for place, node in enumerate(nodes) if place not in unneeded]
-        self.kept += [weight.whole for weight in weights]
+        self.inside = [node.whole for place, node in enumerate(nodes) if place not in unneeded]
+        self.inside += [weight.whole for weight in weights if len(weight.whole) < _LARGE_BYTES]
+        self.outside = [weight.whole for weight in weights if len(weight.whole) >= _LARGE_BYTES]
         before = layers.before if layers else list(sizes)
         after = layers.after if layers else [f"next_{name}" for name in sizes]
         shapes = [
@@ -109,15 +114,15 @@ def _outer(values: list[_Value]) -> list[_Value]:
     return [value._replace(name=f"outer/{value.name}") for value in values]
 
 
-def _body(step: StepGraph, *, inputs: list[_Value], outputs: list[_Value], nodes: Sequence[bytes] = ()) -> bytes:
+def _body(step: StepGraph, *, inputs: list[_Value], outputs: list[_Value], nodes: Sequence[Message] = ()) -> Message:
     """The file's graph with other inputs and outputs, and `nodes` and the constants that they need."""
     weights = [(_GRAPH_WEIGHTS, constant) for constant in (_CONSTANTS if nodes else ())]
-    return b"".join([*step.kept, _graph(nodes, inputs, outputs), write_message(*weights)])
+    return [*step.inside, *_graph(nodes, inputs, outputs), *write_message(*weights)]
 
 
 def _around(
     step: StepGraph,
-    body: bytes,
+    body: Message,
     *,
     states: list[_Value],
     sequence: _Value,
@@ -127,14 +132,14 @@ def _around(
     """A model, of the file's opsets, whose one node scans `sequence`; the body knows `settings` by their names."""
     names = [value.name for value in (*states, sequence)]
     scan = _node("Scan", names, [value.name for value in results], body=body, num_scan_inputs=1)
-    graph = _graph([scan], [*states, sequence, *settings], results)
-    return b"".join([*step.header, write_message((_MODEL_GRAPH, graph))])
+    graph = [*step.outside, *_graph([scan], [*states, sequence, *settings], results)]
+    return b"".join([*step.header, *write_message((_MODEL_GRAPH, graph))])
 
 
 # The choice: from logits float32 [batch, V] and choice/noise float64 [batch, V] to choice/id int64 [batch].
 
 
-def _node(operator: str, inputs: list[str], outputs: list[str], **attributes: int | bytes) -> bytes:
+def _node(operator: str, inputs: list[str], outputs: list[str], **attributes: int | Message) -> Message:
     """A NodeProto; an attribute is a whole number, or a graph."""
     return write_message(
         *((1, name) for name in inputs),
@@ -144,12 +149,12 @@ def _node(operator: str, inputs: list[str], outputs: list[str], **attributes: in
     )
 
 
-def _attribute(name: str, value: int | bytes) -> bytes:
+def _attribute(name: str, value: int | Message) -> Message:
     """An AttributeProto: name, the value in the field of its type, and that type."""
     return write_message((1, name), *([(3, value), (20, 2)] if isinstance(value, int) else [(6, value), (20, 5)]))
 
 
-def _graph(nodes: Sequence[bytes], inputs: list[_Value], outputs: list[_Value]) -> bytes:
+def _graph(nodes: Sequence[Message], inputs: list[_Value], outputs: list[_Value]) -> Message:
     return write_message(
         *((_GRAPH_NODES, node) for node in nodes),
         (_GRAPH_NAME, "charrnn"),
@@ -158,13 +163,13 @@ def _graph(nodes: Sequence[bytes], inputs: list[_Value], outputs: list[_Value]) 
     )
 
 
-def _value_info(value: _Value) -> bytes:
+def _value_info(value: _Value) -> Message:
     dims = (write_message((1 if isinstance(dim, int) else 2, dim)) for dim in value.dims)
     tensor_type = write_message((1, value.kind), (2, write_message(*((1, dim) for dim in dims))))
     return write_message((1, value.name), (2, write_message((1, tensor_type))))
 
 
-def _constant(name: str, kind: int, dims: tuple[int, ...], content: bytes) -> bytes:
+def _constant(name: str, kind: int, dims: tuple[int, ...], content: bytes) -> Message:
     """A TensorProto."""
     return write_message(*((1, dim) for dim in dims), (2, kind), (8, name), (9, content))
 
@@ -194,7 +199,7 @@ _TOP_P_SUMS = [  # minus infinity where the probabilities of those before reach 
 ]
 
 
-def _id_in_order(sums: str) -> list[bytes]:
+def _id_in_order(sums: str) -> list[Message]:
     return [
         _node("ArgMax", [sums], ["choice/place"], axis=1, keepdims=1),
         _node("GatherElements", ["choice/order", "choice/place"], ["choice/id_column"], axis=1),
@@ -202,7 +207,7 @@ def _id_in_order(sums: str) -> list[bytes]:
     ]
 
 
-_CHOICES: dict[Choice, list[bytes]] = {
+_CHOICES: dict[Choice, list[Message]] = {
     "all": _ALL,
     "top-k": [*_TOP_K_SUMS, *_id_in_order("choice/sums")],
     "top-p": [*_TOP_K_SUMS, *_TOP_P_SUMS, *_id_in_order("choice/sums_of_kept")],

@@ -67,11 +67,15 @@ def open_session(content: bytes) -> onnxruntime.InferenceSession:
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     try:
         # With its fallback on, onnxruntime prints some errors to standard output and tries again.
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=False)
+        session = onnxruntime.InferenceSession(
+            content, options, providers=["CPUExecutionProvider"], enable_fallback=False
+        )
     except ORT_ERRORS as error:
         if "xternal data" in str(error):
             raise ModelFileError("it keeps weights in a second file: save it with external_data=False") from error
         raise ModelFileError("it is not an ONNX model, or a damaged one: export or copy it again") from error
+    session._model_bytes = None  # what it has read it would keep for as long as it lives, to be made once more
+    return session
 
 
 def run_session(

@@ -1,0 +1,195 @@
+"""Many characters a call are the same characters as one at a time."""
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import charrnn
+from charrnn import OnnxModel
+from charrnn.errors import CharRNNError
+from charrnn.runtime import Sampler, SamplingConfig, StepModel, TextState
+from tests.runtime.handmade import CHARACTERS, HandMade, two_states
+
+SETTINGS: list[dict[str, Any]] = [
+    {"temperature": 0},
+    {"temperature": 0, "top_k": 3},
+    {"temperature": 0.8},
+    {"temperature": 0.8, "top_k": 5},
+    {"temperature": 1.3, "top_p": 0.7},
+    {"temperature": 0.6, "top_k": 9, "top_p": 0.95},
+    {"top_k": 1},
+    {"top_k": 10**30},
+    {"top_p": 1e-300},
+    {"temperature": 5e-324, "top_p": 0.9},
+    {"temperature": 1.7e308, "top_p": 0.9},
+]
+
+
+def write_both(model: OnnxModel, config: SamplingConfig, seed: int, B: int, T: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ids [T, B] that the model writes by Scan, and those that it writes a step at a time."""
+    text = TextState(model.initial_state(1), np.array([[4], [2]]))
+    by_scan, after = model.write(text, Sampler(config, seed, B), T)
+    # The base class's own way, with the same noise.
+    _, memory = model.step(text.unread[0], text.memory)
+    start = TextState(memory, text.unread[1:]).rows(B)
+    noise = Sampler(config, seed, B).noise(T, len(model.vocabulary))
+    by_step, memory = StepModel._write(model, start.unread[0], start.memory, noise, config)
+    for ours, theirs in zip(after.memory, memory, strict=True):
+        # float32, sums of a few dozen products of order 1, the errors of which die out
+        np.testing.assert_allclose(ours, theirs, atol=2e-5)
+    np.testing.assert_array_equal(after.unread, by_scan[-1:])
+    return by_scan, by_step
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+@pytest.mark.parametrize(("L", "B"), [(1, 1), (1, 5), (2, 1), (3, 4)])
+def test_the_same_text_for_a_seed(tmp_path: Path, settings: dict[str, Any], L: int, B: int) -> None:
+    model = charrnn.load(HandMade(L=L, H=19).save(tmp_path / "model.onnx"))
+    for seed in range(4):
+        by_scan, by_step = write_both(model, SamplingConfig(**settings), seed, B, 150)
+        np.testing.assert_array_equal(by_scan, by_step)
+    assert len([scan for scan in model._scans._scans.values() if scan]) == 1
+    assert model._scans._step.by_layer
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_among_equals(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """Weights of zero: all logits are equal, so which are left, and which is first, is a matter of the rule alone."""
+    proto = HandMade().proto()
+    for tensor in proto.graph.initializer:
+        if tensor.name in ("W_o", "b_o"):
+            tensor.CopyFrom(numpy_helper.from_array(np.zeros_like(numpy_helper.to_array(tensor)), tensor.name))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(proto.SerializeToString())
+    by_scan, by_step = write_both(charrnn.load(path), SamplingConfig(**settings), 3, 4, 50)
+    np.testing.assert_array_equal(by_scan, by_step)
+
+
+def test_large_weights_stand_around_the_body(tmp_path: Path) -> None:
+    model = charrnn.load(HandMade(H=230).save(tmp_path / "model.onnx"))
+    by_scan, by_step = write_both(model, SamplingConfig(), 1, 3, 100)
+    np.testing.assert_array_equal(by_scan, by_step)
+    assert len(model._scans._step.outside) == 1
+
+
+def test_states_of_another_form(tmp_path: Path) -> None:
+    """Two states, which no node takes apart, are carried as they are."""
+    path = tmp_path / "two.onnx"
+    path.write_bytes(two_states(len(CHARACTERS), 7, HandMade().metadata()).SerializeToString())
+    model = charrnn.load(path)
+    by_scan, by_step = write_both(model, SamplingConfig(temperature=0.9, top_p=0.9), 1, 3, 100)
+    np.testing.assert_array_equal(by_scan, by_step)
+    assert not model._scans._step.by_layer
+
+
+@pytest.mark.parametrize("opset", [13, 17, 21])
+def test_files_of_other_opsets(tmp_path: Path, opset: int) -> None:
+    proto = HandMade(L=2).proto()
+    proto.opset_import[0].version = opset
+    path = tmp_path / "model.onnx"
+    path.write_bytes(proto.SerializeToString())
+    model = charrnn.load(path)
+    by_scan, by_step = write_both(model, SamplingConfig(top_k=7, top_p=0.9), 1, 3, 100)
+    np.testing.assert_array_equal(by_scan, by_step)
+    assert list(model._scans._scans.values()) != [None]
+
+
+def test_eight_bit_weights(tmp_path: Path) -> None:
+    """MatMulNBits, an operator of onnxruntime's own, in blocks of 32."""
+    proto = HandMade(H=40).proto()
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
+    for node in proto.graph.node:
+        if node.op_type == "MatMul":
+            W = weights[node.input[1]]
+            columns = np.zeros((W.shape[1], 2, 32), np.float32)
+            columns.reshape(W.shape[1], 64)[:, : W.shape[0]] = W.T
+            scales = np.abs(columns).max(axis=-1) / 127 + 1e-9
+            codes = (np.rint(columns / scales[..., None]) + 128).astype(np.uint8)
+            names = [f"{node.input[1]}_codes", f"{node.input[1]}_scales"]
+            for name, tensor in zip(names, (codes, scales.reshape(-1)), strict=True):
+                proto.graph.initializer.append(numpy_helper.from_array(tensor, name))
+            settings = {"K": W.shape[0], "N": W.shape[1], "bits": 8, "block_size": 32, "accuracy_level": 4}
+            inputs = [node.input[0], *names]
+            node.CopyFrom(helper.make_node("MatMulNBits", inputs, node.output, domain="com.microsoft", **settings))
+    proto.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(proto.SerializeToString())
+    by_scan, by_step = write_both(charrnn.load(path), SamplingConfig(), 1, 3, 100)
+    np.testing.assert_array_equal(by_scan, by_step)
+
+
+def test_a_graph_that_no_scan_can_hold_is_stepped(tmp_path: Path) -> None:
+    """A value has the name of one that choosing adds."""
+    proto = HandMade().proto()
+    renamed = {"scores": "choice/wide"}
+    for node in proto.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [renamed.get(name, name) for name in names]
+    path = tmp_path / "model.onnx"
+    path.write_bytes(proto.SerializeToString())
+    model = charrnn.load(path)
+    assert "".join(model.stream("abc", temperature=0, length=60)) == HandMade().greedy("abc", 60)[3:]
+    assert model._scans._scans == {"all": None}
+
+
+@pytest.mark.parametrize("L", [1, 2])
+@pytest.mark.parametrize("T", [1, 63, 64, 200])
+def test_reading_is_stepping(tmp_path: Path, L: int, T: int) -> None:
+    B, reference = 3, HandMade(L=L)
+    model = charrnn.load(reference.save(tmp_path / "model.onnx"))
+    tokens = np.random.default_rng(4).integers(0, reference.V, (T, B))
+    logits, (state,) = model.read(tokens, model.initial_state(B))
+    expected_state = np.zeros((L, B, reference.H), np.float32)
+    for token, row in zip(tokens, logits, strict=True):
+        expected, expected_state = reference.step(token, expected_state)
+        # float32, sums of 7 products of order 1, errors that do not grow from step to step
+        np.testing.assert_allclose(row, expected, atol=2e-5)
+    np.testing.assert_allclose(state, expected_state, atol=2e-5)
+
+
+@pytest.mark.parametrize("length", [1, 2, 64, 65, 1024, 1025, 3000])
+def test_a_long_prompt(model: OnnxModel, length: int) -> None:
+    """Read in blocks; the text goes on as if it had been read a character at a time."""
+    prompt = "".join(np.random.default_rng(5).choice(list(CHARACTERS), length))
+    assert "".join(model.stream(prompt, temperature=0, length=20)) == HandMade().greedy(prompt, 20)[length:]
+
+
+def test_damaged_files_are_refused_or_written_from(tmp_path: Path) -> None:
+    """A bit here and there: never an exception but ours, whatever the graph has become."""
+    content = HandMade(L=2).proto().SerializeToString()
+    rng, outcomes = np.random.default_rng(6), set()
+    for _ in range(150):
+        damaged = bytearray(content)
+        damaged[rng.integers(len(content))] ^= 1 << rng.integers(8)
+        path = tmp_path / "model.onnx"
+        path.write_bytes(damaged)
+        try:
+            model = charrnn.load(path)
+            "".join(itertools.islice(model.stream("abc", seed=1, top_p=0.9), 40))
+            model.read(np.zeros((70, 1), np.int64), model.initial_state(1))
+        except CharRNNError as error:
+            outcomes.add(f"refused in {len(str(error).splitlines())} line")
+        else:
+            outcomes.add("written")
+    assert outcomes == {"written", "refused in 1 line"}
+
+
+def test_a_large_vocabulary(tmp_path: Path) -> None:
+    """Noise for a block of characters is bounded in memory: with V=70,000 a block is one character."""
+    characters = "".join(map(chr, itertools.chain(range(0x20, 0xD800), range(0xE000, 0x14000))))[:70_000]
+    metadata = HandMade().metadata()
+    vocabulary = {"format": "charrnn.vocabulary", "version": 1, "characters": characters}
+    metadata["charrnn.vocabulary"] = json.dumps(vocabulary)
+    proto: onnx.ModelProto = two_states(len(characters), 5, metadata)
+    assert proto.graph.output[2].type.tensor_type.elem_type == TensorProto.FLOAT
+    path = tmp_path / "model.onnx"
+    path.write_bytes(proto.SerializeToString())
+    text = charrnn.load(path).stream("abc", seed=1, top_k=50)
+    assert len("".join(itertools.islice(text, 10))) == 10
+    assert text._block_length() == 1
