@@ -56,12 +56,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="measurements of each contestant (default 9)")
     parser.add_argument("--only", choices=["write", "read", "start"], help="one part (default: all)")
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help=f"hidden sizes (default {SIZES})")
-    parser.add_argument("--torch-start", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    if arguments.torch_start:
-        write_first_character_by_torch(arguments.torch_start)
-        return
     table = []
     with tempfile.TemporaryDirectory() as directory:
         for H in arguments.sizes:
@@ -149,6 +145,26 @@ def by_column(node: onnx.NodeProto, W: np.ndarray) -> tuple[list[onnx.NodeProto]
         scale: scales / 127,
     }
     return nodes, weights
+
+
+TORCH_START = f"""
+import sys
+import torch
+from torch import nn
+torch.set_num_threads(1)
+weights = torch.load(sys.argv[1], weights_only=True)
+V, E = weights["embedding.weight"].shape
+H = weights["fc.weight"].shape[1]
+embedding, rnn, fc = nn.Embedding(V, E), nn.RNN(E, H, batch_first=True), nn.Linear(H, V)
+nn.ModuleDict(dict(embedding=embedding, rnn=rnn, fc=fc)).load_state_dict(weights)
+token, state = torch.zeros(1, 1, dtype=torch.int64), None
+with torch.inference_mode():
+    while True:
+        outputs, state = rnn(embedding(token), state)
+        token = torch.multinomial(torch.softmax(fc(outputs[:, -1]) / {TEMPERATURE}, dim=-1), 1)
+        print(chr(32 + token.item()), end="", flush=True)
+"""
+"""What a user of torch would have: weights from a file, characters until it is ended, nothing else imported."""
 
 
 class TorchRnn(nn.Module):
@@ -318,10 +334,10 @@ def reading(files: Files, rounds: int) -> list[dict[str, Any]]:
 def starting(files: Files, rounds: int) -> list[dict[str, Any]]:
     """Whole processes, in milliseconds and MB."""
     weights = files.fp32.with_suffix(".pt")
-    torch.save(files.model.state_dict(), weights)
+    torch.save(TorchRnn(files.model).state_dict(), weights)
     ours = [sys.executable, "-m", "charrnn.cli.sample"]
     commands = {
-        "torch": [sys.executable, __file__, "--torch-start", str(weights)],
+        "torch": [sys.executable, "-c", TORCH_START, str(weights)],
         "charrnn-sample": [*ours, str(files.fp32), "--length", str(10**9)],
         "charrnn-sample, 8-bit": [*ours, str(files.eight_bit), "--length", str(10**9)],
     }
@@ -362,16 +378,6 @@ def cpu_seconds(command: list[str]) -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def write_first_character_by_torch(weights: Path) -> None:
-    """The same as the cold start of charrnn-sample: weights from a file, characters until it is ended."""
-    state = torch.load(weights, weights_only=True)
-    V, H = state["fc.weight"].shape
-    model = CharRNN(ModelConfig(vocabulary_size=V, hidden_size=H))
-    model.load_state_dict(state)
-    for character in by_torch(model.eval(), 1):
-        print(character, end="", flush=True)
-
-
 # The report
 
 
@@ -389,12 +395,11 @@ def report(table: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
         if line["cell"] != title:
             title = line["cell"]
             print(f"\n{title}")
-        ratio = f"  ratio {line['ratio']:6.2f} ({line['ratio_spread'][0]:.2f} to {line['ratio_spread'][1]:.2f})"
         low, high = line["spread"]
-        print(
-            f"  {line['name']:36} {line['median']:9.2f} {line['unit']:26} ({low:.2f} to {high:.2f})"
-            f"{ratio if 'ratio' in line else ''}"
-        )
+        text = f"  {line['name']:36} {line['median']:9.2f} {line['unit']:26} ({low:.2f} to {high:.2f})"
+        if "ratio" in line:
+            text += f"  ratio {line['ratio']:6.2f} ({line['ratio_spread'][0]:.2f} to {line['ratio_spread'][1]:.2f})"
+        print(text)
     print()
     setting = {"command": " ".join(["python", "benchmarks/sampling.py", *sys.argv[1:]]), **machine()}
     for line in table:
