@@ -1,0 +1,124 @@
+"""Continuations of a prompt, made side by side: each ends at its length, or once it has written the stop text."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.cli.sample_output import Write
+from charrnn.errors import ConfigError
+from charrnn.runtime import OnnxModel, Sampler, stream_ids
+from charrnn.runtime.step import Ids
+
+__all__ = ["MAX_KEPT_CHARS", "Continuations"]
+
+MAX_KEPT_CHARS = 10**8
+"""Characters that are held in memory until they are written: 100 MB where V is at most 256."""
+
+
+class Continuations:
+    """`sampler.num_samples` continuations of the prompt whose ids are `prompt_ids` [T].
+
+    length: characters of each at most; None is without end. stop_ids: ids after which one ends; empty is never.
+    keep: whether the first is kept as well. A single one that is not kept needs no memory, however long it is.
+
+    Raises ConfigError where the length is below 1, or what is kept would be too much.
+    """
+
+    def __init__(
+        self,
+        model: OnnxModel,
+        prompt_ids: Ids,
+        sampler: Sampler,
+        *,
+        length: int | None,
+        stop_ids: Sequence[int] = (),
+        keep: bool = False,
+    ) -> None:
+        self._steps = stream_ids(model, prompt_ids, length=length, sampler=sampler)
+        self._vocabulary = model.vocabulary
+        self._kept = bytearray() if keep or sampler.num_samples > 1 else None
+        if self._kept is not None:
+            _check_memory(sampler.num_samples, length)
+        self.prompt = model.vocabulary.decode(prompt_ids)
+        self.num_samples = sampler.num_samples
+        self.seconds = 0.0
+        """How long `make` took, the reading of the prompt included."""
+        self._length = 0
+        self._stop = _Stop(stop_ids) if stop_ids else None
+        self._matched = [0] * sampler.num_samples
+        self._stopped_at: list[int | None] = [None] * sampler.num_samples
+
+    def make(self, show: Write) -> None:
+        """Write all continuations; `show` gets each character of the first one as soon as it is made.
+
+        After an exception, such as an interruption, what was made until then is there.
+        """
+        begin = time.perf_counter()
+        characters, dtype = self._vocabulary.characters, self._vocabulary.dtype
+        try:
+            for ids in self._steps:
+                if self._kept is not None:
+                    self._kept += ids.astype(dtype).tobytes()
+                self._length += 1
+                if self._stopped_at[0] is None:
+                    show(characters[ids[0]])
+                if self._stop is not None and self._all_stopped(self._stop, ids):
+                    break
+        finally:
+            self.seconds = time.perf_counter() - begin
+
+    def _all_stopped(self, stop: "_Stop", ids: npt.NDArray[np.int64]) -> bool:
+        for row, character_id in enumerate(ids.tolist()):
+            if self._stopped_at[row] is None:
+                self._matched[row] = stop.advance(self._matched[row], character_id)
+                if self._matched[row] == stop.length:
+                    self._stopped_at[row] = self._length
+        return None not in self._stopped_at
+
+    def length(self, row: int) -> int:
+        """Characters that continuation `row` has."""
+        stopped_at = self._stopped_at[row]
+        return self._length if stopped_at is None else stopped_at
+
+    def stopped(self, row: int) -> bool:
+        """Whether continuation `row` ended with the stop text."""
+        return self._stopped_at[row] is not None
+
+    def text(self, row: int) -> str:
+        """The prompt and continuation `row`, which must be one that is kept. Not to be asked while they are made."""
+        assert self._kept is not None
+        ids = np.frombuffer(self._kept, self._vocabulary.dtype).reshape(-1, self.num_samples)
+        return self.prompt + self._vocabulary.decode(ids[: self.length(row), row])
+
+    @property
+    def total_chars(self) -> int:
+        """Characters of all continuations."""
+        return sum(map(self.length, range(self.num_samples)))
+
+
+def _check_memory(num_samples: int, length: int | None) -> None:
+    if length is None or length * num_samples > MAX_KEPT_CHARS:
+        raise ConfigError(
+            f"{num_samples:,} texts of {length or 'endless':,} characters are held in memory until they are written, "
+            f"which is more than {MAX_KEPT_CHARS:,} characters: ask for fewer, or for shorter ones"
+        )
+
+
+class _Stop:
+    """Finds `pattern` in a text that comes one id at a time: the matcher of Knuth, Morris and Pratt."""
+
+    def __init__(self, pattern: Sequence[int]) -> None:
+        self._pattern = pattern
+        self.length = len(pattern)
+        # What is matched still after n + 1 ids of the pattern when the next one is not the pattern's.
+        self._shorter = [0] * len(pattern)
+        for n in range(1, len(pattern)):
+            self._shorter[n] = self.advance(self._shorter[n - 1], pattern[n])
+
+    def advance(self, matched: int, character_id: int) -> int:
+        """How many ids of the pattern a text ends with after one more id, where it was `matched` (not all) before."""
+        while matched and self._pattern[matched] != character_id:
+            matched = self._shorter[matched - 1]
+        return matched + (self._pattern[matched] == character_id)

@@ -1,0 +1,47 @@
+"""What charrnn-sample writes: text on standard output as UTF-8, messages on standard error."""
+
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from charrnn.cli.sample_flags import COMMAND
+from charrnn.errors import CharRNNError, ConfigError
+
+__all__ = ["Write", "say", "standard_output"]
+
+Write = Callable[[str], object]
+"""What takes a piece of text."""
+
+
+@contextmanager
+def standard_output() -> Iterator[Write]:
+    """What writes to standard output: UTF-8 and bare newlines in every locale, at once where somebody watches.
+
+    All is written when it ends. Raises ConfigError where standard output is closed, CharRNNError where a disk is full.
+    """
+    if sys.stdout is None:
+        raise ConfigError("standard output is closed: leave it open, or send it to a file")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="strict", newline="\n")
+    try:
+        yield _write_now if sys.stdout.isatty() else sys.stdout.write
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit fails as well
+        raise CharRNNError(
+            f"the text cannot be written ({error.strerror}): free space there, or write elsewhere"
+        ) from error
+
+
+def _write_now(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def say(message: str) -> None:
+    """Tell the user something that is not the text."""
+    print(f"{COMMAND}: {message}", file=sys.stderr, flush=True)
