@@ -134,8 +134,7 @@ def _warm_up(model: StepModel, ids: Ids, starts: npt.NDArray[np.intp], first: St
     """The states before each of `starts`, behind the state `first` of the stream that starts the block."""
     state = model.initial_state(len(starts))
     if len(starts):
-        for offset in range(-WARM_UP, 0):
-            _, state = model.step(ids[starts + offset].astype(np.int64), state)
+        state = model.read(ids[starts + np.arange(-WARM_UP, 0)[:, None]].astype(np.int64), state)
     return tuple(np.concatenate(parts, axis=1) for parts in zip(first, state, strict=True))
 
 
