@@ -1,8 +1,12 @@
 """What every command does with an error: one line on stderr and the documented exit status."""
 
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
 
 from charrnn.errors import CharRNNError
 
@@ -18,7 +22,8 @@ def exit_status(command: str, body: Callable[[], int | None]) -> int:
     except CharRNNError as error:
         # In a launch of several processes all meet the same error: one of them says it.
         if os.environ.get("RANK", "0") == "0":
-            print(f"{command}: error: {error}", file=sys.stderr, flush=True)
+            line = " ".join(str(error).splitlines())  # a file's name may have line ends
+            print(f"{command}: error: {line}", file=sys.stderr, flush=True)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         print(f"{command}: interrupted", file=sys.stderr, flush=True)
@@ -27,3 +32,28 @@ def exit_status(command: str, body: Callable[[], int | None]) -> int:
         # The reader has gone (`| head`): silence the interpreter's own flush at exit as well.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_CLOSED_PIPE
+
+
+@contextmanager
+def importing(command: str) -> Iterator[None]:
+    """While it lasts, Ctrl-C ends the process at once: nothing has been written yet, and nothing is held.
+
+    A KeyboardInterrupt would get lost in the import of some extension modules, or come out as an ImportError.
+    """
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        print(f"{command}: interrupted", file=sys.stderr, flush=True)
+        os._exit(EXIT_INTERRUPTED)
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield  # ignored, as in the background, or in somebody else's hands
+        return
+    try:
+        signal.signal(signal.SIGINT, end)
+    except ValueError:  # not the main thread, which alone gets signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

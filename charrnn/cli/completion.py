@@ -1,6 +1,5 @@
 """Autocompletion of a text that is being edited: what the model remembers of it, and how it most likely goes on."""
 
-import os
 from collections import deque
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -9,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.runtime import OnnxModel
-from charrnn.runtime.step import Logits, State
+from charrnn.runtime.step import Ids, Logits, State
 from charrnn.runtime.stream import start_id
 
 __all__ = ["KEPT_STATES", "Completion", "EditedText", "Suggestion"]
@@ -30,12 +29,13 @@ class EditedText:
         # As everywhere in charrnn, a text without a prompt starts as after an unseen character, others from nothing.
         logits, _ = model.step(np.array([start_id(model.vocabulary)]), nothing)
         self._start: Place = logits, nothing
-        self._ids: list[int] = []
+        self._ids: Ids = np.empty(0, np.int64)
         self._places: deque[Place] = deque([self._start], maxlen=KEPT_STATES + 1)
 
-    def read(self, ids: list[int]) -> Place:
-        """Where the text of `ids` stands, which is what was read before but for its last characters."""
-        same = len(os.path.commonprefix([self._ids, ids]))
+    def read(self, ids: Ids) -> Place:
+        """Where the text of `ids` [T] stands, which is what was read before but for its last characters."""
+        both = min(len(ids), len(self._ids))
+        same = next(iter(np.flatnonzero(ids[:both] != self._ids[:both])), both)
         dropped = len(self._ids) - same
         if dropped < len(self._places):
             for _ in range(dropped):
@@ -48,14 +48,14 @@ class EditedText:
         self._ids = ids
         return self._places[-1]
 
-    def _read_on(self, ids: list[int]) -> None:
+    def _read_on(self, ids: Ids) -> None:
+        tokens = ids.astype(np.int64)[:, None]
         _, state = self._places[-1]
-        unkept, kept = ids[:-KEPT_STATES], ids[-KEPT_STATES:]
-        if unkept:
-            state = self._model.read(np.array(unkept)[:, None], state)
+        if len(ids) > KEPT_STATES:
+            state = self._model.read(tokens[:-KEPT_STATES], state)
             self._places.clear()
-        for character_id in kept:
-            logits, state = self._model.step(np.array([character_id]), state)
+        for token in tokens[-KEPT_STATES:]:
+            logits, state = self._model.step(token, state)
             self._places.append((logits, state))
 
 
@@ -89,7 +89,9 @@ class Completion:
         """The likeliest continuations at `place`, the likeliest first; at most `count`, fewer where there are fewer."""
         V = len(self._in_word)
         found: list[tuple[float, list[int]]] = []
-        (logits, state), texts, costs = place, [[]], np.zeros(1)
+        logits, state = place
+        texts: list[list[int]] = [[]]
+        costs = np.zeros(1)
         word = np.zeros(1, bool)  # of each beginning, whether its word has begun
         for _ in range(self._longest):
             nats = costs[:, None] - _log_softmax(logits)  # [beginnings, V], in nats from the start

@@ -8,6 +8,8 @@ from itertools import islice
 from math import log
 from pathlib import Path
 
+from charrnn.cli.common import importing
+from charrnn.cli.sample_flags import COMMAND
 from charrnn.errors import ConfigError
 from charrnn.files import write_atomically
 from charrnn.runtime.scoring import ScoredBlock, Scores
@@ -95,6 +97,6 @@ def heatmap_of(name: str) -> Heatmap:
         raise ConfigError(
             "a .png heatmap needs matplotlib: pip install 'charrnn[train]', or name an .html file, which needs nothing"
         )
-    from charrnn.cli.heatmap_png import PngHeatmap
-
+    with importing(COMMAND):
+        from charrnn.cli.heatmap_png import PngHeatmap
     return PngHeatmap(path)

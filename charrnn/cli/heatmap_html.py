@@ -19,8 +19,8 @@ _PAGE = """\
 :root {{ color-scheme: light; }}
 body {{ margin: 2rem auto; max-width: 62rem; padding: 0 1.5rem; background: #fff; color: {ink};
   font: 15px/1.5 system-ui, sans-serif; }}
-h1 {{ font-size: 1.15rem; margin: 0 0 .3rem; overflow-wrap: anywhere; }}
-.facts, .note {{ margin: 0 0 1rem; color: #555b66; }}
+h1 {{ font-size: 1.15rem; margin: 0; overflow-wrap: anywhere; }}
+.facts, .note {{ margin: .4rem 0 1rem; color: #555b66; }}
 .legend {{ position: sticky; top: 0; display: flex; align-items: center; gap: .7rem; padding: .6rem 0; background: #fff;
   border-bottom: 1px solid #e3e5e9; font-size: 13px; }}
 .legend span {{ display: flex; }}
@@ -56,8 +56,8 @@ class HtmlHeatmap(Heatmap):
             title=escape(title),
             ink=INK,
             classes="\n".join(f".c{n} {{ background: {colour}; }}" for n, colour in enumerate(COLOURS)),
-            facts=f"{scores.characters:,} characters scored · loss {scores.loss_nats:.4f} nats · {scores.bpc:.4f} bpc · "
-            f"perplexity {scores.perplexity:.4g} · accuracy {scores.accuracy:.2%}",
+            facts=f"{scores.characters:,} characters scored · loss {scores.loss_nats:.4f} nats · "
+            f"{scores.bpc:.4f} bpc · perplexity {scores.perplexity:.4g} · accuracy {scores.accuracy:.2%}",
             legend="".join(f'<b class="c{n}">{n}{"+" if n == last else ""}</b>' for n in range(last + 1)),
             note=self._note(scores),
             text="".join(map(_marked, self.shown)),

@@ -21,7 +21,7 @@ __all__ = ["PngHeatmap"]
 _COLUMNS = 100
 _MAX_ROWS = 160
 _CELL_INCHES = 0.092, 0.19  # wide, high
-_MARGIN_INCHES, _HEAD_INCHES = 0.3, 0.85
+_MARGIN_INCHES, _HEAD_INCHES = 0.3, 0.95
 _DPI = 130
 _CHARACTER_POINTS, _BASELINE_POINTS = 10, 3.8
 _OUTLINE_POINTS = 100
@@ -82,8 +82,6 @@ def _draw_characters(axes: Axes, rows: list[list[Shown]]) -> None:
     place = Affine2D().scale(_CHARACTER_POINTS / _OUTLINE_POINTS).translate(0.3, _BASELINE_POINTS).scale(_DPI / 72)
     for sign, offsets in places.items():
         outline = _outline(sign)
-        if not len(outline.vertices):  # a space
-            continue
         colour = _PALE if sign in "⏎⇥" else INK
         glyphs = PathCollection([outline], offsets=offsets, offset_transform=axes.transData, facecolors=colour)
         glyphs.set_transform(place)
@@ -110,11 +108,15 @@ def _draw_head(axes: Axes, title: str, scores: Scores, *, shown: int) -> None:
         f"accuracy {scores.accuracy:.2%}{first}"
     )
     title = "".join(map(_drawable, title if len(title) < 90 else title[:89] + "…"))
-    axes.text(0, 0.68, title, fontsize=11, color=INK, fontweight="bold", family="DejaVu Sans Mono", parse_math=False)
-    axes.text(0, 0.44, facts, fontsize=9, color=_PALE)
-    axes.text(0, 0.16, "surprise in bits", fontsize=9, color=_PALE, va="center")
+    axes.text(0, 0.78, title, fontsize=11, color=INK, fontweight="bold", family="DejaVu Sans Mono", parse_math=False)
+    axes.text(0, 0.54, facts, fontsize=9, color=_PALE)
+    axes.text(0, 0.26, "surprise in bits", fontsize=9, color=_PALE, va="center")
     for n, colour in enumerate(COLOURS):
-        axes.add_patch(Rectangle((1.15 + 0.4 * n, 0.05), 0.4, 0.22, facecolor=colour, edgecolor="#e3e5e9", linewidth=0.5))
+        axes.add_patch(
+            Rectangle((1.15 + 0.4 * n, 0.15), 0.4, 0.22, facecolor=colour, edgecolor="#e3e5e9", linewidth=0.5)
+        )
         label = f"{n}+" if n == len(COLOURS) - 1 else str(n)
-        axes.text(1.35 + 0.4 * n, 0.16, label, fontsize=9, color=INK, ha="center", va="center")
-    axes.text(4.9, 0.16, "0: it was certain · 1: a chance of 1 in 2 · 8: 1 in 256", fontsize=9, color=_PALE, va="center")
+        axes.text(1.35 + 0.4 * n, 0.26, label, fontsize=9, color=INK, ha="center", va="center")
+    axes.text(
+        4.9, 0.26, "0: it was certain · 1: a chance of 1 in 2 · 8: 1 in 256", fontsize=9, color=_PALE, va="center"
+    )

@@ -90,7 +90,7 @@ class Editor:
 
     def suggest(self) -> None:
         """Bring the suggestions up to the text."""
-        place = self._read.read(self.model.vocabulary.encode(self.text).tolist())
+        place = self._read.read(self.model.vocabulary.encode(self.text))
         self.suggestions = self._completion.suggest(place)
         self.chosen = min(self.chosen, max(0, len(self.suggestions) - 1))
 

@@ -6,9 +6,10 @@ numpy and onnxruntime are imported only after the command line is understood: `-
 import sys
 from typing import TYPE_CHECKING
 
-from charrnn.cli.common import exit_status
+from charrnn.cli.common import exit_status, importing
 from charrnn.cli.sample_flags import COMMAND, Options, parse
 from charrnn.cli.sample_output import say
+from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
     from charrnn.runtime import OnnxModel
@@ -21,12 +22,15 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(argv: list[str] | None) -> None:
     options = parse(argv)
-    if options.interactive:
-        from charrnn.cli.interactive import autocomplete as use
-    elif options.score is not None:
-        from charrnn.cli.sample_score import write_scores as use
-    else:
-        from charrnn.cli.sample_texts import write_texts as use
+    if sys.stdout is None:
+        raise ConfigError("standard output is closed: leave it open, or send it to a file")
+    with importing(COMMAND):
+        if options.interactive:
+            from charrnn.cli.interactive import autocomplete as use
+        elif options.score is not None:
+            from charrnn.cli.sample_score import write_scores as use
+        else:
+            from charrnn.cli.sample_texts import write_texts as use
     use(options, _load)
 
 

@@ -69,6 +69,11 @@ def parse(arguments: list[str] | None) -> Options:
     if unknown:
         raise ConfigError(_unknown_message(unknown, list(parser._option_string_actions)))
     given = vars(namespace)
+    for action in parser._actions:
+        if given.get(action.dest) == []:  # argparse takes the value out of `--prompt=--`, up to Python 3.12
+            if action.type is not None:
+                parser.error(f"argument {_spelled(action.dest)}: '--' is not a number")
+            given[action.dest] = "--"
     for flag, others in _NOT_WITH.items():
         for other in others & given.keys() if flag in given else ():
             raise ConfigError(f"{_spelled(flag)} does not go with {_spelled(other)}: leave one of them out")
@@ -153,9 +158,7 @@ def _add_choice_flags(group: _Group) -> None:
         type=_numbers,
         help="write the text once for each temperature: side by side in a terminal, else one under the other",
     )
-    group.add_argument(
-        "--top-k", metavar="K", type=_whole, help="choose among the K likeliest only (default: 0, off)"
-    )
+    group.add_argument("--top-k", metavar="K", type=_whole, help="choose among the K likeliest only (default: 0, off)")
     group.add_argument(
         "--top-p",
         metavar="P",
@@ -193,9 +196,7 @@ def _add_report_flags(group: _Group) -> None:
         "--json", action="store_true", help="one JSON object a line for each text, with seed, settings and speed"
     )
     group.add_argument("--quiet", action="store_true", help="nothing but errors on standard error")
-    group.add_argument(
-        "--verbose", action="store_true", help="model, vocabulary, training and speed on standard error"
-    )
+    group.add_argument("--verbose", action="store_true", help="model, vocabulary, training and speed on standard error")
 
 
 def _whole(text: str) -> int:

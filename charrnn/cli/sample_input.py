@@ -48,9 +48,8 @@ def read_blocks(path: str, source: str) -> Iterator[bytes]:
         with nullcontext(sys.stdin.buffer) if path == "-" else Path(path).open("rb") as file:
             while block := file.read(_BLOCK_BYTES):
                 yield block
-    except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
-        problem = getattr(error, "strerror", None) or error
-        raise CorpusError(f"{source} cannot be read ({problem}): name a UTF-8 text file, or -") from error
+    except OSError as error:
+        raise CorpusError(f"{source} cannot be read ({error.strerror}): name a UTF-8 text file, or -") from error
 
 
 def _bounded(blocks: Iterable[bytes], source: str) -> Iterator[bytes]:

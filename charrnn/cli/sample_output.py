@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from charrnn.cli.sample_flags import COMMAND
-from charrnn.errors import CharRNNError, ConfigError
+from charrnn.errors import CharRNNError
 
 __all__ = ["Write", "say", "standard_output"]
 
@@ -19,10 +19,8 @@ Write = Callable[[str], object]
 def standard_output() -> Iterator[Write]:
     """What writes to standard output: UTF-8 and bare newlines in every locale, at once where somebody watches.
 
-    All is written when it ends. Raises ConfigError where standard output is closed, CharRNNError where a disk is full.
+    All is written when it ends. Raises CharRNNError where a disk is full.
     """
-    if sys.stdout is None:
-        raise ConfigError("standard output is closed: leave it open, or send it to a file")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="strict", newline="\n")
     try:

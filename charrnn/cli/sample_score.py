@@ -43,7 +43,7 @@ def write_scores(options: Options, load: Callable[[Options], OnnxModel]) -> None
     if options.verbose:
         say(f"{scores.characters:,} characters in {seconds:.2f} s: {scores.characters / seconds:,.0f} a second")
     if heatmap is not None:
-        _write_heatmap(heatmap, source, scores, options)
+        _write_heatmap(heatmap, scores, options)
 
 
 class _Encoded(Iterable[Ids]):
@@ -78,7 +78,9 @@ def _with_progress(blocks: Iterable[ScoredBlock]) -> Iterator[ScoredBlock]:
         nats += float(block.nats.sum(dtype=np.float64))
         characters += len(block.ids)
         bpc = nats / characters / math.log(2)
-        print(f"\r{characters / 1e6:.1f} million characters, {bpc:.3f} bpc so far ", end="", file=sys.stderr, flush=True)
+        print(
+            f"\r{characters / 1e6:.1f} million characters, {bpc:.3f} bpc so far ", end="", file=sys.stderr, flush=True
+        )
         yield block
     print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
@@ -104,12 +106,14 @@ def _as_json(scores: Scores, path: str, seconds: float) -> str:
         "characters_per_second": round(scores.characters / seconds, 1),
     }
     # JSON has no infinity, which a model that is quite sure and wrong can reach.
-    finite = {name: None if isinstance(fact, float) and not math.isfinite(fact) else fact for name, fact in facts.items()}
+    finite = {
+        name: None if isinstance(fact, float) and not math.isfinite(fact) else fact for name, fact in facts.items()
+    }
     return json.dumps(finite) + "\n"
 
 
-def _write_heatmap(heatmap: Heatmap, source: str, scores: Scores, options: Options) -> None:
-    heatmap.write(f"{source} · {options.model}", scores)
+def _write_heatmap(heatmap: Heatmap, scores: Scores, options: Options) -> None:
+    heatmap.write(f"{options.score} · {options.model}", scores)
     if not options.quiet:
         shown = len(heatmap.shown)
         only = f" (its first {shown:,} characters)" if shown < scores.characters + 1 else ""

@@ -41,7 +41,7 @@ def write_texts(options: Options, load: Callable[[Options], OnnxModel]) -> None:
     ]
     if left_out and not options.quiet:
         say(f"left out of the prompt: {', '.join(map(repr, left_out))}")
-    if options.seed is None and any(temperatures) and not options.quiet:
+    if options.seed is None and any(temperatures) and not (options.quiet or options.json):  # JSON has the seed
         say(f"seed {seed} (--seed {seed} writes this text again)")
     with standard_output() as out:
         write(out, made, samplers, seed, options)

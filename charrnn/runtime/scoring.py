@@ -152,4 +152,6 @@ def _surprise(logits: Logits, best: npt.NDArray[np.intp], targets: Ids) -> npt.N
     rows = np.arange(len(logits))
     highest = logits[rows, best]
     with np.errstate(over="ignore"):  # a difference beyond float32 is an infinite surprise
-        return np.log(np.exp(logits - highest[:, None]).sum(axis=1)) + (highest - logits[rows, targets])
+        nats: npt.NDArray[Any] = highest - logits[rows, targets]  # exactly 0 for the likeliest, however large it is
+        nats += np.log(np.exp(logits - highest[:, None]).sum(axis=1))
+    return nats

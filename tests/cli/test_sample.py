@@ -120,11 +120,13 @@ def started(command: list[object], stdout: int | BinaryIO) -> Iterator[subproces
             process.kill()
 
 
-def drain(descriptor: int) -> None:
-    """Read until the other end of a terminal is closed, which Linux tells by an error."""
+def drain(descriptor: int) -> bytes:
+    """What comes until the other end of a terminal is closed, which Linux tells by an error."""
+    data = b""
     with contextlib.suppress(OSError):
-        while select.select([descriptor], [], [], 30)[0] and os.read(descriptor, 1000):
-            pass
+        while select.select([descriptor], [], [], 30)[0] and (block := os.read(descriptor, 1000)):
+            data += block
+    return data
 
 
 def test_a_terminal_sees_each_character_as_it_is_made_until_interrupted(tmp_path: Path) -> None:
@@ -232,6 +234,30 @@ def only_line(messages: bytes) -> bytes:
         ("MODEL --prompt abé", "'é' (U+00E9), first at position 2"),
         ("MODEL --prompt-file missing.txt", "prompt file missing.txt cannot be read (No such file or directory)"),
         ("MODEL --prompt-file .", "prompt file . cannot be read (Is a directory)"),
+        (
+            "MODEL --temperatures 0.2,,1",
+            "argument --temperatures: '0.2,,1' is not a list of numbers such as 0.2,0.5,1.0",
+        ),
+        ("MODEL --temperatures 0.2;1", "argument --temperatures: '0.2;1' is not a list of numbers"),
+        ("MODEL --temperatures 0.2,-1", "temperature is -1.0: it must be a finite number"),
+        ("MODEL --temperatures 1 --temperature 1", "--temperature does not go with --temperatures"),
+        ("MODEL --endless --length 5", "--endless does not go with --length: leave one of them out"),
+        ("MODEL --endless --num-samples 2", "--endless does not go with --num-samples"),
+        ("MODEL --endless --json", "--endless does not go with --json"),
+        ("MODEL --quiet --verbose", "--quiet does not go with --verbose"),
+        ("MODEL --stop z", "--stop: the vocabulary lacks 'z'"),
+        ("MODEL --stop=", "the stop text '' is empty as the model reads it"),
+        ("MODEL --length 99999999 --json --num-samples 2", "2 texts of 99,999,999 characters are held in memory"),
+        ("MODEL --num-samples 3 --length 99999999999", "ask for fewer, or for shorter ones"),
+        ("MODEL --score a.txt --prompt b", "--score does not go with --prompt"),
+        ("MODEL --score a.txt --temperature 1", "--score does not go with --temperature"),
+        ("MODEL --interactive --score a.txt", "--score does not go with --interactive"),
+        ("MODEL --interactive --json", "--interactive does not go with --json"),
+        ("MODEL --heatmap a.html", "--heatmap shows the surprises of a score"),
+        ("MODEL --score a.txt --heatmap a.jpg", "'a.jpg' is neither .html nor .png"),
+        ("MODEL --score a.txt", "text a.txt cannot be read (No such file or directory)"),
+        ("MODEL --score .", "text . cannot be read (Is a directory)"),
+        ("MODEL --interactive", "--interactive needs a terminal, and standard input is none"),
         ("missing.onnx", "missing.onnx: it cannot be read (No such file or directory)"),
         (".", ". is a directory without a model.onnx: if it is a run, write one with `charrnn-export .`"),
         ("foreign.onnx", "foreign.onnx: it is not an ONNX model"),
@@ -285,6 +311,15 @@ def test_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
         "seed",
         "num-samples",
         "skip-unknown",
+        "endless",
+        "stop",
+        "temperatures",
+        "interactive",
+        "score",
+        "heatmap",
+        "json",
+        "quiet",
+        "verbose",
     ):
         assert f"--{name} " in text
     assert max(map(len, text.splitlines())) < 100
