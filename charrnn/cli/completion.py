@@ -51,10 +51,11 @@ class EditedText:
     def _read_on(self, ids: Ids) -> None:
         tokens = ids.astype(np.int64)[:, None]
         _, state = self._places[-1]
-        if len(ids) > KEPT_STATES:
-            state = self._model.read(tokens[:-KEPT_STATES], state)
+        unkept = max(0, len(tokens) - KEPT_STATES)
+        for start in range(0, unkept, KEPT_STATES):
+            _, state = self._model.read(tokens[start : min(start + KEPT_STATES, unkept)], state)
             self._places.clear()
-        for token in tokens[-KEPT_STATES:]:
+        for token in tokens[unkept:]:
             logits, state = self._model.step(token, state)
             self._places.append((logits, state))
 

@@ -25,6 +25,8 @@ WARM_UP = 256
 """Characters read, unscored, before a stream that starts inside a block; training's evaluation reads as many."""
 _MAX_STREAMS = 64
 _MIN_STREAM_CHARS = 1024
+_LOGITS_AT_ONCE = 2**18
+"""Numbers (1 MB) that a call returns: enough to pay for it, and few enough to stay in a cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,39 +121,48 @@ def _score_block(model: StepModel, ids: Ids, state: State) -> tuple[npt.NDArray[
     each = T // streams
     nats = np.empty(T, np.float32)
     guesses = np.empty(T, ids.dtype)
-    state = _warm_up(model, ids, np.arange(1, streams) * each, state)
     starts = np.arange(streams) * each
-    for offset in range(each):
-        places = starts + offset
+    state = _warm_up(model, ids, starts[1:], state)
+    for times in _parts(model, streams, range(each)):
+        places = starts + times
         nats[places], guesses[places], state = _read(model, ids, places, state)
     state = tuple(part[:, -1:] for part in state)
-    for place in range(streams * each, T):  # the last stream goes on to the end
-        nats[place : place + 1], guesses[place : place + 1], state = _read(model, ids, np.array([place]), state)
+    rest = np.arange(streams * each, T)[:, None]  # the last stream goes on to the end
+    if len(rest):
+        nats[rest], guesses[rest], state = _read(model, ids, rest, state)
     return nats, guesses, state
 
 
 def _warm_up(model: StepModel, ids: Ids, starts: npt.NDArray[np.intp], first: State) -> State:
     """The states before each of `starts`, behind the state `first` of the stream that starts the block."""
     state = model.initial_state(len(starts))
-    if len(starts):
-        state = model.read(ids[starts + np.arange(-WARM_UP, 0)[:, None]].astype(np.int64), state)
+    for times in _parts(model, len(starts), range(-WARM_UP, 0)) if len(starts) else ():
+        _, state = model.read(ids[starts + times].astype(np.int64), state)
     return tuple(np.concatenate(parts, axis=1) for parts in zip(first, state, strict=True))
+
+
+def _parts(model: StepModel, batch: int, times: range) -> Iterator[npt.NDArray[np.intp]]:
+    """`times` in parts [T, 1], each of as many as `batch` texts can be read at once."""
+    length = max(1, _LOGITS_AT_ONCE // (batch * len(model.vocabulary)))
+    for start in range(0, len(times), length):
+        yield np.array(times[start : start + length])[:, None]
 
 
 def _read(
     model: StepModel, ids: Ids, places: npt.NDArray[np.intp], state: State
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.intp], State]:
-    """Read the characters at `places` [batch]; the surprise and the guess of each one's successor, and the state."""
-    logits, state = model.step(ids[places].astype(np.int64), state)
-    guesses = logits.argmax(axis=1)
+    """Read the characters at `places` [T, batch]; the surprise and the guess of each one's successor, and the state."""
+    logits, state = model.read(ids[places].astype(np.int64), state)
+    guesses = logits.argmax(axis=-1)
     return _surprise(logits, guesses, ids[places + 1]), guesses, state
 
 
 def _surprise(logits: Logits, best: npt.NDArray[np.intp], targets: Ids) -> npt.NDArray[Any]:
-    """-log softmax(logits)[targets] [batch], where `best` is the place of each row's maximum."""
-    rows = np.arange(len(logits))
-    highest = logits[rows, best]
+    """-log softmax(logits)[targets] [T, batch] for logits [T, batch, V], where `best` is the place of each maximum."""
+    highest = np.take_along_axis(logits, best[..., None], axis=-1)
     with np.errstate(over="ignore"):  # a difference beyond float32 is an infinite surprise
-        nats: npt.NDArray[Any] = highest - logits[rows, targets]  # exactly 0 for the likeliest, however large it is
-        nats += np.log(np.exp(logits - highest[:, None]).sum(axis=1))
-    return nats
+        # The first part is exactly 0 for the likeliest character, however large its logit is.
+        nats = highest - np.take_along_axis(logits, targets[..., None].astype(np.intp), axis=-1)
+        logits -= highest
+        nats += np.log(np.exp(logits, out=logits).sum(axis=-1, keepdims=True))
+    return nats[..., 0]
