@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -23,15 +23,22 @@ def exit_status(command: str, body: Callable[[], int | None]) -> int:
         # In a launch of several processes all meet the same error: one of them says it.
         if os.environ.get("RANK", "0") == "0":
             line = " ".join(str(error).splitlines())  # a file's name may have line ends
-            print(f"{command}: error: {line}", file=sys.stderr, flush=True)
+            tell(f"{command}: error: {line}")
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
-        print(f"{command}: interrupted", file=sys.stderr, flush=True)
+        tell(f"{command}: interrupted")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader has gone (`| head`): silence the interpreter's own flush at exit as well.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_CLOSED_PIPE
+
+
+def tell(line: str) -> None:
+    """Write a line to standard error, if that can be: what was asked for does not depend on it."""
+    if sys.stderr is not None:  # print would take standard output instead
+        with suppress(OSError):
+            print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -42,7 +49,7 @@ def importing(command: str) -> Iterator[None]:
     """
 
     def end(number: int, frame: FrameType | None) -> NoReturn:
-        print(f"{command}: interrupted", file=sys.stderr, flush=True)
+        tell(f"{command}: interrupted")
         os._exit(EXIT_INTERRUPTED)
 
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:

@@ -99,7 +99,7 @@ class Completion:
             if not self._in_word.all():
                 found += [(-_log_sum(-nats[row, ~self._in_word]), texts[row]) for row in np.flatnonzero(word)]
             nats[np.ix_(word, ~self._in_word)] = np.inf
-            kept = np.argsort(nats, axis=None, kind="stable")[: self._width]
+            kept = _smallest(nats.ravel(), self._width)
             kept = kept[nats.flat[kept] < self._worst(found)]
             if not len(kept):
                 break
@@ -116,6 +116,12 @@ class Completion:
         """The cost that a beginning must be below to be among the best: it only grows."""
         costs = sorted(cost for cost, _ in found)
         return costs[self._count - 1] if len(costs) >= self._count else np.inf
+
+
+def _smallest(numbers: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.intp]:
+    """The places of the `count` smallest of `numbers` [n], the smallest first: sorting all would take long."""
+    places = np.argpartition(numbers, count)[:count] if count < len(numbers) else np.arange(len(numbers))
+    return places[np.argsort(numbers[places], kind="stable")]
 
 
 def _log_softmax(logits: Logits) -> npt.NDArray[np.float64]:

@@ -14,6 +14,8 @@ from charrnn.errors import ConfigError
 if TYPE_CHECKING:
     from charrnn.runtime import OnnxModel
 
+_SHOWN_CHARS = 256
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
@@ -45,7 +47,9 @@ def _load(options: Options) -> "OnnxModel":
 
 def _describe(model: "OnnxModel") -> None:
     say(f"model {model.path}: {model.path.stat().st_size / 1e6:.1f} MB, {_listed(model.config)}")
-    say(f"vocabulary of {len(model.vocabulary)} characters: {model.vocabulary.characters!r}")
+    characters = model.vocabulary.characters
+    rest = " and more" if len(characters) > _SHOWN_CHARS else ""
+    say(f"vocabulary of {len(characters):,} characters: {characters[:_SHOWN_CHARS]!r}{rest}")
     steps = ", ".join(step["step"] for step in model.normaliser.to_list())
     say(f"normaliser: {steps or 'none, text is read as it is'}")
     say(f"training: {_listed(model.training) or 'the file says nothing of it'}")

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from charrnn.cli.common import tell
 from charrnn.cli.sample_flags import COMMAND
 from charrnn.errors import CharRNNError
 
@@ -42,4 +43,4 @@ def _write_now(text: str) -> None:
 
 def say(message: str) -> None:
     """Tell the user something that is not the text."""
-    print(f"{COMMAND}: {message}", file=sys.stderr, flush=True)
+    tell(f"{COMMAND}: {message}")

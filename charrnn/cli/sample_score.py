@@ -5,6 +5,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from charrnn.cli.heatmap import Heatmap, heatmap_of
 from charrnn.cli.sample_flags import Options
 from charrnn.cli.sample_input import decoded, read_blocks, source_name
 from charrnn.cli.sample_output import say, standard_output
-from charrnn.errors import VocabularyError
+from charrnn.errors import ConfigError, VocabularyError
 from charrnn.runtime import OnnxModel
 from charrnn.runtime.scoring import ScoredBlock, Scores, score_blocks
 from charrnn.runtime.step import Ids
@@ -25,6 +26,8 @@ def write_scores(options: Options, load: Callable[[Options], OnnxModel]) -> None
     """Write the scores of the text that `options` name to standard output, and its heatmap to a file."""
     assert options.score is not None
     heatmap = None if options.heatmap is None else heatmap_of(options.heatmap)
+    if heatmap is not None and heatmap.path.resolve() == Path(options.score).resolve():
+        raise ConfigError(f"--heatmap {options.heatmap} would replace the text: name another file")
     model = load(options)
     source = source_name(options.score, "text")
     text = _Encoded(model, source, decoded(read_blocks(options.score, source), source), options.skip_unknown)
@@ -74,15 +77,15 @@ class _Encoded(Iterable[Ids]):
 def _with_progress(blocks: Iterable[ScoredBlock]) -> Iterator[ScoredBlock]:
     """Tell on one line of the terminal, after each block, what was scored so far."""
     nats, characters = 0.0, 0
-    for block in blocks:
-        nats += float(block.nats.sum(dtype=np.float64))
-        characters += len(block.ids)
-        bpc = nats / characters / math.log(2)
-        print(
-            f"\r{characters / 1e6:.1f} million characters, {bpc:.3f} bpc so far ", end="", file=sys.stderr, flush=True
-        )
-        yield block
-    print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    try:
+        for block in blocks:
+            nats += float(block.nats.sum(dtype=np.float64))
+            characters += len(block.ids)
+            line = f"{characters / 1e6:.1f} million characters, {nats / characters / math.log(2):.3f} bpc so far"
+            print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
+            yield block
+    finally:  # what comes next, an error too, stands alone on its line
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def _as_table(scores: Scores) -> str:

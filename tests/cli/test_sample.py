@@ -200,6 +200,17 @@ def test_a_closed_stream(path: Path, closed: str, flags: str) -> None:
     assert b"closed" in only_line(result.stderr)
 
 
+@pytest.mark.parametrize("closed", ["2>&-", "2>/dev/full"])
+def test_messages_that_nobody_can_get(path: Path, closed: str) -> None:
+    """They are lost, and do not end up in the text."""
+    command = f"{' '.join(COMMAND)} {path} --prompt abc --length 0 {closed}"
+    result = subprocess.run(["sh", "-c", command], capture_output=True, check=False)
+    assert (result.returncode, result.stdout) == (EXIT_USER_ERROR, b"")
+    command = f"{' '.join(COMMAND)} {path} --prompt abcz --skip-unknown --temperature 0 {closed}"
+    result = subprocess.run(["sh", "-c", command], capture_output=True, check=False)
+    assert (result.returncode, result.stdout.decode()) == (0, HandMade().greedy("abc", 200) + "\n")
+
+
 # Bad input
 
 
@@ -256,6 +267,7 @@ def only_line(messages: bytes) -> bytes:
         ("MODEL --heatmap a.html", "--heatmap shows the surprises of a score"),
         ("MODEL --score a.txt --heatmap a.jpg", "'a.jpg' is neither .html nor .png"),
         ("MODEL --score a.txt", "text a.txt cannot be read (No such file or directory)"),
+        ("MODEL --score a.html --heatmap ./a.html", "--heatmap ./a.html would replace the text"),
         ("MODEL --score .", "text . cannot be read (Is a directory)"),
         ("MODEL --interactive", "--interactive needs a terminal, and standard input is none"),
         ("missing.onnx", "missing.onnx: it cannot be read (No such file or directory)"),

@@ -3,6 +3,8 @@
 import html.parser
 import json
 import math
+import os
+import pty
 import re
 import subprocess
 import sys
@@ -17,7 +19,7 @@ from charrnn.cli.common import EXIT_USER_ERROR
 from charrnn.cli.heatmap import COLOURS, colour_of
 from charrnn.cli.sample import main
 from charrnn.runtime.scoring import score, score_blocks
-from tests.cli.test_sample import COMMAND, only_line, run
+from tests.cli.test_sample import COMMAND, drain, only_line, run
 from tests.runtime.handmade import HandMade
 
 TEXT = "abc de!\nfgh " * 40 + "k"
@@ -138,6 +140,22 @@ def test_a_long_text_takes_no_more_memory_than_a_short_one(path: Path) -> None:
         return int(result.stderr)
 
     assert peak_kib(2_000_000 // 12 * 2) - peak_kib(1_000_000 // 12) < 8000  # blocks are 0.5 million characters
+
+
+def test_progress_shows_in_a_terminal_and_is_gone_before_an_error(path: Path, tmp_path: Path) -> None:
+    file = tmp_path / "long.txt"
+    file.write_text("ab" * 300_000 + "é")
+    terminal, its_end = pty.openpty()
+    command = [*COMMAND, str(path), "--score", str(file)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=its_end) as process:
+        os.close(its_end)
+        seen = drain(terminal).decode()
+        assert process.wait(timeout=60) == EXIT_USER_ERROR
+    os.close(terminal)
+    assert re.fullmatch(
+        r"\r0\.5 million characters, \d\.\d{3} bpc so far\x1b\[K\r\x1b\[Kcharrnn-sample: error: .*position 600000.*\r\n",
+        seen,
+    )
 
 
 # The heatmap as a page
