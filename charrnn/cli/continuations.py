@@ -7,14 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.cli.sample_output import Write
-from charrnn.errors import ConfigError
 from charrnn.runtime import OnnxModel, Sampler, stream_ids
 from charrnn.runtime.step import Ids
 
-__all__ = ["MAX_KEPT_CHARS", "Continuations"]
-
-MAX_KEPT_CHARS = 10**8
-"""Characters that are held in memory until they are written: 100 MB where V is at most 256."""
+__all__ = ["Continuations"]
 
 
 class Continuations:
@@ -23,7 +19,7 @@ class Continuations:
     length: characters of each at most; None is without end. stop_ids: ids after which one ends; empty is never.
     keep: whether the first is kept as well. A single one that is not kept needs no memory, however long it is.
 
-    Raises ConfigError where the length is below 1, or what is kept would be too much.
+    Raises ConfigError where the length is below 1.
     """
 
     def __init__(
@@ -39,8 +35,6 @@ class Continuations:
         self._steps = stream_ids(model, prompt_ids, length=length, sampler=sampler)
         self._vocabulary = model.vocabulary
         self._kept = bytearray() if keep or sampler.num_samples > 1 else None
-        if self._kept is not None:
-            _check_memory(sampler.num_samples, length)
         self.prompt = model.vocabulary.decode(prompt_ids)
         self.num_samples = sampler.num_samples
         self.seconds = 0.0
@@ -96,14 +90,6 @@ class Continuations:
     def total_chars(self) -> int:
         """Characters of all continuations."""
         return sum(map(self.length, range(self.num_samples)))
-
-
-def _check_memory(num_samples: int, length: int | None) -> None:
-    if length is None or length * num_samples > MAX_KEPT_CHARS:
-        raise ConfigError(
-            f"{num_samples:,} texts of {length or 'endless':,} characters are held in memory until they are written, "
-            f"which is more than {MAX_KEPT_CHARS:,} characters: ask for fewer, or for shorter ones"
-        )
 
 
 class _Stop:

@@ -8,7 +8,6 @@ import os
 import sys
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import groupby
 
 from charrnn.cli.completion import Completion, EditedText, Suggestion
@@ -65,34 +64,34 @@ def _edit(editor: "Editor") -> None:
             keys = Keyboard(keyboard)
             while not editor.done:
                 if not keys.has_more():  # text that is being pasted is drawn once
-                    editor.suggest()
                     draw(out, screen(editor, *size(out)))
                 editor.press(keys.read())
     except OSError as error:
         raise CharRNNError(f"the terminal is gone ({error.strerror}): start again in another") from error
 
 
-@dataclass
 class Editor:
     """A text, what the model suggests, and what keys do to them."""
 
-    model: OnnxModel
-    text: str = ""
-    suggestions: list[Suggestion] = field(default_factory=list)
-    chosen: int = 0
-    message: str = ""
-    done: bool = False
+    def __init__(self, model: OnnxModel) -> None:
+        self.text = ""
+        self.chosen = 0
+        """Which of the suggestions Tab takes."""
+        self.message = ""
+        self.done = False
+        self._model = model
+        self._known = set(model.vocabulary.characters)
+        self._edited = EditedText(model)
+        self._completion = Completion(model)
+        self._suggestions: tuple[str, list[Suggestion]] | None = None
 
-    def __post_init__(self) -> None:
-        self._read = EditedText(self.model)
-        self._completion = Completion(self.model)
-        self._known = set(self.model.vocabulary.characters)
-
-    def suggest(self) -> None:
-        """Bring the suggestions up to the text."""
-        place = self._read.read(self.model.vocabulary.encode(self.text))
-        self.suggestions = self._completion.suggest(place)
-        self.chosen = min(self.chosen, max(0, len(self.suggestions) - 1))
+    @property
+    def suggestions(self) -> list[Suggestion]:
+        """The likeliest continuations of the text as it is now."""
+        if self._suggestions is None or self._suggestions[0] != self.text:
+            place = self._edited.read(self._model.vocabulary.encode(self.text))
+            self._suggestions = self.text, self._completion.suggest(place)
+        return self._suggestions[1]
 
     def press(self, keys: list[str]) -> None:
         """Do what `keys` say; none is the end of the terminal."""
@@ -103,11 +102,13 @@ class Editor:
                 continue
             for key in group:
                 self._command(key)
+                if self.done:
+                    return
 
     def type(self, characters: str) -> None:
         """Add `characters` as the model reads them, and say which it does not know."""
         before = self.text
-        after = self.model.normaliser(before + characters)
+        after = self._model.normaliser(before + characters)
         unknown = set(after) - self._known
         self.text = "".join(c for c in after if c in self._known) if unknown else after
         if not unknown and self.text == before:  # the normaliser deletes them
@@ -117,12 +118,12 @@ class Editor:
 
     def _command(self, key: str) -> None:
         self.message = ""
-        taken = self.suggestions[self.chosen].text if self.suggestions else ""
         if key in UP or key in DOWN:
             step = 1 if key in DOWN else -1
             self.chosen = (self.chosen + step) % max(1, len(self.suggestions))
             return
         if key == TAB or key in RIGHT:
+            taken = self.suggestions[self.chosen].text if self.suggestions else ""
             self.text += taken if key == TAB else taken[:1]
         elif key in BACKSPACE:
             self.text = self.text[:-1]
@@ -135,7 +136,7 @@ class Editor:
             self.done = True
         else:
             return
-        self.chosen, self.suggestions = 0, []
+        self.chosen = 0
 
 
 def _is_text(key: str) -> bool:

@@ -17,6 +17,8 @@ from charrnn.runtime import OnnxModel, Sampler, SamplingConfig, fresh_seed
 __all__ = ["write_texts"]
 
 _MIN_COLUMN_CELLS = 20
+_MAX_KEPT_CHARS = 10**8
+"""Characters that are held in memory until they are written: 100 MB where V is at most 256."""
 
 
 def write_texts(options: Options, load: Callable[[Options], OnnxModel]) -> None:
@@ -25,6 +27,7 @@ def write_texts(options: Options, load: Callable[[Options], OnnxModel]) -> None:
     configs = [SamplingConfig(temperature=t, top_k=options.top_k, top_p=options.top_p) for t in temperatures]
     seed = fresh_seed() if options.seed is None else options.seed
     samplers = [Sampler(config, seed, options.num_samples) for config in configs]
+    _check_memory(options, len(temperatures))
     model = load(options)
     prompt_ids, left_out = encode_prompt(model, read_prompt(options), skip_unknown=options.skip_unknown)
     write = _write_json if options.json else _write_one if options.temperatures is None else _write_several
@@ -48,6 +51,15 @@ def write_texts(options: Options, load: Callable[[Options], OnnxModel]) -> None:
     if options.verbose:
         for each in made:
             say(f"{each.total_chars:,} characters in {each.seconds:.3f} s: {_per_second(each):,.0f} a second")
+
+
+def _check_memory(options: Options, temperatures: int) -> None:
+    texts = options.num_samples * temperatures
+    if (texts > 1 or options.json) and texts * options.length > _MAX_KEPT_CHARS:
+        raise ConfigError(
+            f"{texts:,} texts of {options.length:,} characters are held in memory until they are written, "
+            f"which is more than {_MAX_KEPT_CHARS:,} characters: ask for fewer, or for shorter ones"
+        )
 
 
 def _stop_ids(model: OnnxModel, stop: str | None) -> list[int]:

@@ -107,6 +107,16 @@ def test_it_runs_where_there_is_no_torch(path: Path) -> None:
     assert result.stdout.decode() == generate(path, "abc", seed=1) + "\n"
 
 
+def test_scores_pages_and_autocomplete_need_no_torch_either(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("abc")
+    blocked = "".join(f"sys.modules[{name!r}] = None\n" for name in HEAVY)
+    script = f"import sys\n{blocked}import charrnn.cli.interactive, charrnn.cli.terminal\n"
+    script += "from charrnn.cli.sample import main\nsys.exit(main())"
+    flags = [path, "--score", tmp_path / "text.txt", "--heatmap", tmp_path / "heat.html"]
+    subprocess.run([sys.executable, "-c", script, *flags], capture_output=True, check=True)
+    assert (tmp_path / "heat.html").exists()
+
+
 # Streams and signals
 
 

@@ -121,9 +121,7 @@ def test_editing_reads_only_what_is_new_and_stands_where_reading_afresh_would(mo
 def editor_of(model: OnnxModel, *keys: str) -> Editor:
     editor = Editor(model)
     for key in keys:
-        editor.suggest()
         editor.press([key])
-    editor.suggest()
     return editor
 
 
@@ -140,6 +138,9 @@ def test_keys(model: OnnxModel) -> None:
     assert editor_of(model, *"ab cd ", "\x17").text == "ab "
     assert editor_of(model, *"ab\ncd", "\x15").text == ""
     assert editor_of(model, "\x04").done
+    at_once = Editor(model)
+    at_once.press(["b", "a", "\t", "\x04", "c"])
+    assert at_once.text == "ba" + editor_of(model, "b", "a").suggestions[0].text, "pasted, or typed faster than drawn"
     editor = Editor(model)
     editor.press([])
     assert editor.done, "the terminal is gone"
