@@ -29,7 +29,7 @@ h1 {{ font-size: 1.15rem; margin: 0; overflow-wrap: anywhere; }}
   overflow-wrap: anywhere; tab-size: 4; margin: 1rem 0 3rem; }}
 .text b {{ font-weight: 400; padding: .12em 0; border-radius: 2px; }}
 .text b:hover {{ outline: 2px solid {ink}; }}
-.text i {{ font-style: normal; color: #6d7480; }}
+.text i {{ font-style: normal; opacity: .6; }}
 {classes}
 </style>
 </head>

@@ -37,6 +37,7 @@ class PngHeatmap(Heatmap):
     def render(self, title: str, scores: Scores) -> bytes:
         """See `Heatmap`."""
         rows = _rows(self.shown)
+        self.shown = [each for row in rows for each in row]
         wide, high = _COLUMNS * _CELL_INCHES[0], len(rows) * _CELL_INCHES[1]
         width, height = wide + 2 * _MARGIN_INCHES, high + _HEAD_INCHES + 2 * _MARGIN_INCHES
         figure = Figure(figsize=(width, height), dpi=_DPI)
@@ -46,7 +47,7 @@ class PngHeatmap(Heatmap):
         _draw_characters(text, rows)
         place = (left, 1 - (_MARGIN_INCHES + _HEAD_INCHES) / height, wide / width, _HEAD_INCHES / height)
         head = figure.add_axes(place, frameon=False, xticks=[], yticks=[], xlim=(0, wide), ylim=(0, _HEAD_INCHES))
-        _draw_head(head, title, scores, shown=sum(map(len, rows)))
+        _draw_head(head, title, scores, shown=len(self.shown))
         image = io.BytesIO()
         figure.savefig(image, format="png")
         return image.getvalue()
@@ -82,9 +83,12 @@ def _draw_characters(axes: Axes, rows: list[list[Shown]]) -> None:
     place = Affine2D().scale(_CHARACTER_POINTS / _OUTLINE_POINTS).translate(0.3, _BASELINE_POINTS).scale(_DPI / 72)
     for sign, offsets in places.items():
         outline = _outline(sign)
-        colour = _PALE if sign in "⏎⇥" else INK
-        glyphs = PathCollection([outline], offsets=offsets, offset_transform=axes.transData, facecolors=colour)
+        alpha = 0.6 if sign in "⏎⇥" else 1
+        glyphs = PathCollection(
+            [outline], offsets=offsets, offset_transform=axes.transData, facecolors=INK, linewidths=0, alpha=alpha
+        )
         glyphs.set_transform(place)
+        glyphs.set_snap(False)  # to whole pixels: it thins out an i, and an underscore is gone
         axes.add_collection(glyphs, autolim=False)
 
 

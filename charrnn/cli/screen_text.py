@@ -36,7 +36,7 @@ def _wrap_line(line: str, width: int) -> list[str]:
     pieces, begin, used, space = [], 0, 0, 0
     for place, character in enumerate(line):
         used += _cells_of(character)
-        if used > width:
+        while used > width:
             end = space if space > begin else place
             pieces.append(line[begin:end])
             begin, used = end, cells(line[end : place + 1])
