@@ -9,7 +9,7 @@ from math import log
 from pathlib import Path
 
 from charrnn.cli.common import importing
-from charrnn.cli.sample_flags import COMMAND
+from charrnn.cli.sample_output import COMMAND
 from charrnn.errors import ConfigError
 from charrnn.files import write_atomically
 from charrnn.runtime.scoring import ScoredBlock, Scores
@@ -88,8 +88,8 @@ def heatmap_of(name: str) -> Heatmap:
     path = Path(name)
     kind = path.suffix.lower()
     if kind in (".html", ".htm"):
-        from charrnn.cli.heatmap_html import HtmlHeatmap
-
+        with importing(COMMAND):
+            from charrnn.cli.heatmap_html import HtmlHeatmap
         return HtmlHeatmap(path)
     if kind != ".png":
         raise ConfigError(f"--heatmap {name!r} is neither .html nor .png: name a file that ends in one of them")

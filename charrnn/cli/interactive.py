@@ -10,10 +10,11 @@ import unicodedata
 from collections.abc import Callable
 from itertools import groupby
 
+from charrnn.cli.common import importing
 from charrnn.cli.completion import Completion, EditedText, Suggestion
 from charrnn.cli.sample_flags import Options
 from charrnn.cli.sample_input import encode_prompt, read_prompt
-from charrnn.cli.sample_output import standard_output
+from charrnn.cli.sample_output import COMMAND, standard_output
 from charrnn.cli.screen_text import cells, visible, wrap
 from charrnn.errors import CharRNNError, ConfigError
 from charrnn.runtime import OnnxModel
@@ -56,8 +57,8 @@ def _check_terminal(options: Options) -> None:
 
 
 def _edit(editor: "Editor") -> None:
-    from charrnn.cli.terminal import Keyboard, draw, drawable, size
-
+    with importing(COMMAND):
+        from charrnn.cli.terminal import Keyboard, draw, drawable, size
     keyboard, out = sys.stdin.fileno(), sys.stderr.fileno()
     try:
         with drawable(keyboard, out):

@@ -3,15 +3,16 @@
 numpy and onnxruntime are imported only after the command line is understood: `--help` and mistakes answer at once.
 """
 
+import codecs
 import sys
 from typing import TYPE_CHECKING
 
 from charrnn.cli.common import exit_status, importing
-from charrnn.cli.sample_flags import COMMAND, Options, parse
-from charrnn.cli.sample_output import say
+from charrnn.cli.sample_output import COMMAND, say
 from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
+    from charrnn.cli.sample_flags import Options
     from charrnn.runtime import OnnxModel
 
 _SHOWN_CHARS = 256
@@ -23,6 +24,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(argv: list[str] | None) -> None:
+    with importing(COMMAND):
+        from charrnn.cli.sample_flags import parse
     options = parse(argv)
     if sys.stdout is None:
         raise ConfigError("standard output is closed: leave it open, or send it to a file")
@@ -33,10 +36,14 @@ def _run(argv: list[str] | None) -> None:
             from charrnn.cli.sample_score import write_scores as use
         else:
             from charrnn.cli.sample_texts import write_texts as use
+        # What numpy and Python themselves import on its first use, which would be later.
+        import numpy.random  # noqa: F401
+
+        codecs.lookup("utf-32-le")
     use(options, _load)
 
 
-def _load(options: Options) -> "OnnxModel":
+def _load(options: "Options") -> "OnnxModel":
     from charrnn.runtime import OnnxModel
 
     model = OnnxModel.load(options.model)

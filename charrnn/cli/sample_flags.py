@@ -5,11 +5,11 @@ from dataclasses import dataclass, fields
 from typing import NoReturn
 
 from charrnn import __version__
+from charrnn.cli.sample_output import COMMAND
 from charrnn.errors import ConfigError
 
-__all__ = ["COMMAND", "Options", "parse"]
+__all__ = ["Options", "parse"]
 
-COMMAND = "charrnn-sample"
 _DESCRIPTION = """\
 Write text from a trained model. The text, and nothing else, goes to standard output as UTF-8:
 the prompt as the model reads it, its continuation, and one newline."""

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from charrnn.cli.common import tell
-from charrnn.cli.sample_flags import COMMAND
 from charrnn.errors import CharRNNError
 
-__all__ = ["Write", "say", "standard_output"]
+__all__ = ["COMMAND", "Write", "say", "standard_output"]
 
+COMMAND = "charrnn-sample"
 Write = Callable[[str], object]
 """What takes a piece of text."""
 

@@ -156,6 +156,35 @@ def test_ctrl_c_at_any_time(tmp_path: Path, flags: list[str]) -> None:
             assert messages == b"charrnn-sample: interrupted\n"
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--num-samples", "3", "--length", "3000", "--top-k", "5", "--top-p", "0.9", "--stop", "abc", "--verbose"],
+        ["--temperatures", "0.5,1"],
+        ["--prompt-file", "text.txt", "--json"],
+        ["--score", "text.txt", "--heatmap", "out.html"],
+    ],
+    ids=str,
+)
+def test_nothing_is_imported_where_ctrl_c_raises(folder: Path, flags: list[str]) -> None:
+    """Python's import machinery swallows some KeyboardInterrupts: the command would go on as if nothing had been."""
+    script = (
+        "import contextlib, sys\n"
+        "from charrnn.cli import common, heatmap, sample\n"
+        "known = set()\n"
+        "@contextlib.contextmanager\n"
+        "def importing(command):\n"
+        "    yield\n"
+        "    known.update(sys.modules)\n"
+        "sample.importing = heatmap.importing = importing\n"
+        "status = sample.main(sys.argv[1:])\n"
+        "sys.exit(status or ', '.join(sys.modules.keys() - known) or 0)"
+    )
+    command = [sys.executable, "-c", script, "model.onnx", *flags]
+    result = subprocess.run(command, cwd=folder, capture_output=True, check=False, timeout=60)
+    assert result.returncode == 0, result.stderr
+
+
 def test_the_same_command_writes_the_same_bytes(folder: Path) -> None:
     for flags in (["--num-samples", "3", "--top-k", "5"], ["--temperatures", "0,0.5,2"], ["--stop", "ab"]):
         arguments = ["model.onnx", "--length", "100", "--seed", "7", *flags]
