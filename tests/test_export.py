@@ -16,10 +16,21 @@ import onnxruntime
 import pytest
 import torch
 
-import charrnn.export as export_module
+import charrnn.export.file as file_module
 from charrnn import OnnxModel, generate
-from charrnn.errors import RunError
-from charrnn.export import OPSET, PARITY_TOLERANCE, SingleStep, export_onnx, parity
+from charrnn.errors import ConfigError, RunError
+from charrnn.export import (
+    OPSET,
+    OPSETS,
+    PARITY_TOLERANCE,
+    QUANTISED_TOLERANCE,
+    SingleStep,
+    Weights,
+    export_onnx,
+    parity,
+)
+from charrnn.export.graph import trace
+from charrnn.export.weights import Arrays, store
 from charrnn.model import CharRNN, ModelConfig
 from charrnn.runtime.metadata import ModelMetadata
 from charrnn.text.normaliser import Normaliser
@@ -46,9 +57,17 @@ def model_of(V: int = 11, L: int = 1, seed: int = 0) -> CharRNN:
     return model
 
 
-def export(model: CharRNN, path: Path) -> float:
+def export(model: CharRNN, path: Path, *, weights: Weights = "float32", opset: int = OPSET) -> float:
     vocabulary = vocabulary_of(model.config.vocabulary_size)
-    return export_onnx(model, path, vocabulary=vocabulary, normaliser=NORMALISER, training=TRAINING)
+    return export_onnx(
+        model,
+        path,
+        vocabulary=vocabulary,
+        normaliser=NORMALISER,
+        training=TRAINING,
+        weights=weights,
+        opset=opset,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +135,7 @@ def test_names_types_shapes_opset_and_version(tmp_path: Path, L: int) -> None:
     V, path = 11, tmp_path / "model.onnx"
     export(model_of(V, L), path)
     proto = onnx.load(path)
-    assert proto.ir_version == 10
+    assert proto.ir_version == 8, "the oldest that has opset 18"
     assert [(opset.domain, opset.version) for opset in proto.opset_import] == [("", OPSET)]
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     batch = "batch"
@@ -178,6 +197,143 @@ def test_the_same_model_is_the_same_file(exported: tuple[CharRNN, Path], tmp_pat
     assert (tmp_path / "again.onnx").read_bytes() == exported[1].read_bytes()
 
 
+# Weights in fewer bytes
+
+
+def run(path: Path, token: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    logits, next_state = session.run(["logits", "next_state"], {"token": token, "state": state})
+    return logits, next_state
+
+
+@pytest.fixture(scope="module", params=["float16", "int8", "int4"])
+def smaller(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Weights, CharRNN, Path]:
+    """A model of two layers, H = 13 (no multiple of a block) and V = 11, in fewer bytes."""
+    model, path = model_of(L=2), tmp_path_factory.mktemp(request.param) / "model.onnx"
+    tolerance = PARITY_TOLERANCE if request.param == "float16" else QUANTISED_TOLERANCE
+    assert export(model, path, weights=request.param) <= tolerance
+    return request.param, model, path
+
+
+def test_a_smaller_file_has_the_same_contract(smaller: tuple[Weights, CharRNN, Path]) -> None:
+    path = smaller[2]
+    loaded = OnnxModel.load(path)
+    assert (loaded.vocabulary, loaded.normaliser, loaded.training) == (vocabulary_of(11), NORMALISER, TRAINING)
+    assert [entry.name for entry in path.parent.iterdir()] == ["model.onnx"]
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert [(node.name, node.type, node.shape) for node in [*session.get_inputs(), *session.get_outputs()]] == [
+        ("token", "tensor(int64)", ["batch"]),
+        ("state", "tensor(float)", [2, "batch", H]),
+        ("logits", "tensor(float)", ["batch", 11]),
+        ("next_state", "tensor(float)", [2, "batch", H]),
+    ]
+
+
+def test_a_smaller_file_is_near_to_the_model(smaller: tuple[Weights, CharRNN, Path]) -> None:
+    """Half a step of rounding: 2^-11 for float16, 1/254 for int8, 1/14 of a block's largest weight for int4."""
+    weights, model, path = smaller
+    state = torch.rand(2, 11, H) * 2 - 1
+    logits, _ = run(path, np.arange(11), state.numpy())
+    with torch.no_grad():
+        expected = model.eval()(torch.arange(11)[:, None], state)[0][:, 0].numpy()
+    assert np.abs(logits - expected).max() < {"float16": 2e-3, "int8": 2e-2, "int4": 0.3}[weights]
+
+
+def test_rows_of_a_batch_do_not_see_each_other(smaller: tuple[Weights, CharRNN, Path]) -> None:
+    """A row alone, and beside rows whose states are a hundred times as large: the same but for the order of sums."""
+    _, _, path = smaller
+    rng = np.random.default_rng(4)
+    state = rng.uniform(-1, 1, (2, 5, H)).astype(np.float32)
+    state[:, 1:] *= 100
+    token = np.array([3, 0, 10, 7, 7])
+    logits, next_state = run(path, token, state)
+    alone, next_alone = run(path, token[:1], state[:, :1])
+    np.testing.assert_allclose(logits[:1], alone, atol=2e-6, rtol=0)
+    np.testing.assert_allclose(next_state[:, :1], next_alone, atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("weights", "most"), [("float16", 0.55), ("int8", 0.35), ("int4", 0.25)])
+def test_sizes(tmp_path: Path, weights: Weights, most: float) -> None:
+    """Of the float32 file, metadata and all, where H = 200 and V = 11: the table and the scores are a tenth of it."""
+    torch.manual_seed(1)
+    model = CharRNN(ModelConfig(vocabulary_size=11, embedding_size=E, hidden_size=200))
+    export(model, tmp_path / "whole.onnx")
+    export(model, tmp_path / "less.onnx", weights=weights)
+    whole, less = ((tmp_path / name).stat().st_size for name in ("whole.onnx", "less.onnx"))
+    assert less < most * whole
+
+
+def test_the_numbers_of_a_smaller_file_are_those_that_were_compared(
+    two_layers: tuple[CharRNN, onnx.ModelProto],
+) -> None:
+    """What `store` says that the graph stands for: float16 and tables exactly, as constants that onnxruntime folds."""
+    model, traced = two_layers
+    for weights in ("float16", "int8", "int4"):
+        proto = onnx.ModelProto.FromString(traced.SerializeToString())
+        stored = store(proto, weights)
+        matrices = {"table", "W_h_0", "W_h_1", "W_e_1", "W_o"}
+        assert set(stored) == (matrices | {"b_1", "b_o"} if weights == "float16" else matrices)
+        table = model.input_table().detach().numpy()
+        np.testing.assert_allclose(stored["table"], table, atol=np.abs(table).max() / 127 / 2 * 1.001)
+        assert not np.array_equal(stored["table"], table)
+
+
+@pytest.mark.parametrize("weights", ["int8", "int4"])
+def test_parity_sees_scales_and_codes_in_a_wrong_order(
+    two_layers: tuple[CharRNN, onnx.ModelProto], weights: Weights
+) -> None:
+    model, traced = two_layers
+    proto = onnx.ModelProto.FromString(traced.SerializeToString())
+    step = file_module._with_weights(SingleStep(model), store(proto, weights))
+    assert parity(proto.SerializeToString(), step) <= QUANTISED_TOLERANCE
+    for name in ("W_h_0_codes", "W_h_0_scales", "W_o_codes", "table_codes"):
+        wrong = onnx.ModelProto.FromString(proto.SerializeToString())
+        (tensor,) = (tensor for tensor in wrong.graph.initializer if tensor.name == name)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor)[::-1].copy(), name))
+        assert parity(wrong.SerializeToString(), step) > 2 * QUANTISED_TOLERANCE, name
+
+
+def test_a_smaller_file_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(proto: onnx.ModelProto, weights: Weights) -> Arrays:
+        return {name: array + 0.5 for name, array in store(proto, weights).items()}
+
+    monkeypatch.setattr(file_module, "store", wrong)
+    with pytest.raises(RunError, match=r"not exported: the graph differs from torch by .* \(at most 5e-02\)"):
+        export(model_of(), tmp_path / "model.onnx", weights="int8")
+    assert not list(tmp_path.iterdir())
+
+
+def test_float16_cannot_hold_every_weight(tmp_path: Path) -> None:
+    model = model_of()
+    with torch.no_grad():
+        model.fc.weight[2, 3] = 7e4
+    with pytest.raises(RunError, match=r"W_o has a weight of 7e\+04 and float16 ends at 65504: export it as float32"):
+        export(model, tmp_path / "model.onnx", weights="float16")
+    assert not list(tmp_path.iterdir())
+
+
+# Opsets
+
+
+@pytest.mark.parametrize("opset", [OPSETS.start, OPSETS.stop - 1])
+@pytest.mark.parametrize("weights", ["float32", "float16", "int8"])
+def test_oldest_and_newest_opset(tmp_path: Path, opset: int, weights: Weights) -> None:
+    model, path = model_of(L=2), tmp_path / "model.onnx"
+    export(model, path, weights=weights, opset=opset)
+    proto = onnx.load(path)
+    assert {entry.domain: entry.version for entry in proto.opset_import}[""] == opset
+    assert proto.ir_version == {13: 7, 24: 12}[opset]
+    export(model, tmp_path / "default.onnx", weights=weights)
+    token, state = np.arange(11), np.zeros((2, 11, H), np.float32)
+    np.testing.assert_array_equal(run(path, token, state)[0], run(tmp_path / "default.onnx", token, state)[0])
+
+
+@pytest.mark.parametrize("opset", [12, 25, -1])
+def test_opsets_that_are_none_of_ours(tmp_path: Path, opset: int) -> None:
+    with pytest.raises(ConfigError, match=f"opset is {opset}: it must be from 13 to 24"):
+        export(model_of(), tmp_path / "model.onnx", opset=opset)
+
+
 # Whole or absent
 
 
@@ -206,7 +362,7 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, before: bytes 
 @pytest.fixture(scope="module")
 def two_layers() -> tuple[CharRNN, onnx.ModelProto]:
     model = model_of(L=2).eval()
-    return model, export_module._trace(SingleStep(model))
+    return model, trace(SingleStep(model))
 
 
 def spoilt(proto: onnx.ModelProto, weight: str, by: float) -> bytes:
@@ -224,22 +380,22 @@ def spoilt(proto: onnx.ModelProto, weight: str, by: float) -> bytes:
 )
 def test_parity_sees_one_wrong_number(two_layers: tuple[CharRNN, onnx.ModelProto], weight: str, by: float) -> None:
     model, proto = two_layers
-    assert parity(spoilt(proto, weight, 0.0), model) <= PARITY_TOLERANCE
-    assert parity(spoilt(proto, weight, by), model) > 5 * PARITY_TOLERANCE
+    assert parity(spoilt(proto, weight, 0.0), SingleStep(model)) <= PARITY_TOLERANCE
+    assert parity(spoilt(proto, weight, by), SingleStep(model)) > 5 * PARITY_TOLERANCE
 
 
 def test_parity_of_numbers_that_are_none_is_infinite(two_layers: tuple[CharRNN, onnx.ModelProto]) -> None:
-    assert parity(spoilt(two_layers[1], "W_o", float("nan")), two_layers[0]) == float("inf")
+    assert parity(spoilt(two_layers[1], "W_o", float("nan")), SingleStep(two_layers[0])) == float("inf")
 
 
 def test_a_graph_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trace, path = export_module._trace, tmp_path / "model.onnx"
+    path = tmp_path / "model.onnx"
 
-    def wrong(step: SingleStep) -> onnx.ModelProto:
+    def wrong(step: SingleStep, opset: int) -> onnx.ModelProto:
         step.get_buffer("W_h_0")[2, 1] += 0.01
-        return trace(step)
+        return trace(step, opset)
 
-    monkeypatch.setattr(export_module, "_trace", wrong)
+    monkeypatch.setattr(file_module, "trace", wrong)
     path.write_bytes(b"the old one")
     with pytest.raises(
         RunError, match=r"model.onnx: not exported: the graph differs from torch by .* \(at most 1e-05\)"

@@ -1,21 +1,26 @@
-"""charrnn-export: write model.onnx from a checkpoint of a run."""
+"""charrnn-export: write the ONNX model of a run's checkpoint, whole or in fewer bytes."""
 
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from charrnn.cli.common import exit_status
 from charrnn.cli.flags import parse_flags
-from charrnn.errors import RunError
+from charrnn.errors import ConfigError, CorpusError, RunError
 
 if TYPE_CHECKING:
+    from charrnn.export import Weights
     from charrnn.training.checkpoint import Checkpoint
+    from charrnn.training.run_directory import RunDirectory
 
 __all__ = ["main"]
+
+INT8_COSTS_NATS = 0.001
+"""What int8 may cost without a warning; trained models were seen to lose a tenth of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +32,23 @@ class ExportOptions:
     checkpoint: str = "best"
     """best, latest, or the name of a checkpoint in the run, such as step-00001000."""
     output: Path | None = None
-    """File to write; default: model.onnx in the run directory."""
+    """File to write; default: model.onnx in the run directory, or model-int8.onnx, model-int4.onnx,
+    model-float16.onnx."""
+    quantize: Literal["int8", "int4"] | None = None
+    """Keep the matrices in 8 or 4 bits: smaller, and faster where H is large. Says what it costs in loss."""
+    float16: bool = False
+    """Keep the weights in 16 bits: half the file, the same speed."""
+    opset: int = 18
+    """ONNX opset to declare, 13 to 24: lower for an old runtime."""
+
+    def __post_init__(self) -> None:
+        if self.quantize and self.float16:
+            raise ConfigError(f"--float16 and --quantize {self.quantize} exclude each other: choose one")
+
+    @property
+    def weights(self) -> "Weights":
+        """How the file keeps the weights."""
+        return self.quantize or ("float16" if self.float16 else "float32")
 
 
 def main() -> None:
@@ -47,10 +68,40 @@ def run(arguments: Sequence[str]) -> int:
     from charrnn.training.run_directory import RunDirectory
 
     directory = RunDirectory(options.run)
-    output = options.output or directory.model
-    summary = export_run(directory, _checkpoint(directory.path, directory.checkpoints, options.checkpoint), output)
-    print(f"{output}: {output.stat().st_size / 1e6:.1f} MB, from step {summary['step']:,}, equal to torch within 1e-5")
+    weights = options.weights
+    output = options.output or directory.model.with_name(
+        "model.onnx" if weights == "float32" else f"model-{weights}.onnx"
+    )
+    checkpoint = _checkpoint(directory.path, directory.checkpoints, options.checkpoint)
+    exported = export_run(directory, checkpoint, output, weights=weights, opset=options.opset)
+    written = f"{output}: {_size(output)}, from step {exported.summary['step']:,}"
+    if weights == "float32":
+        print(f"{written}, equal to torch within 1e-5")
+    else:
+        print(f"{written}; {_cost(directory, checkpoint, output, weights, exported.difference)}")
     return 0
+
+
+def _size(file: Path) -> str:
+    size_bytes = file.stat().st_size
+    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:.0f} KB"
+
+
+def _cost(
+    directory: "RunDirectory", checkpoint: "Checkpoint", output: Path, weights: "Weights", difference: float
+) -> str:
+    """What `weights` in fewer bytes cost, in loss, or where that cannot be known in logits."""
+    from charrnn.training.loss_change import measure_loss_change
+
+    try:
+        change = measure_loss_change(directory, checkpoint, output)
+    except CorpusError as error:
+        _warn(f"the loss is not measured: {error}")
+        return f"logits within {difference:.1e} of what torch has with the same {weights} weights"
+    if weights == "int8" and change.nats > INT8_COSTS_NATS:
+        _warn(f"int8 costs this model more than {INT8_COSTS_NATS} nats: float16 or float32 may be the better choice")
+    scored = f"{change.characters:,} characters"
+    return f"validation loss {change.file_nats:.4f} nats, {change.nats:+.4f} by {weights} ({scored})"
 
 
 def _checkpoint(run: Path, checkpoints: Path, name: str) -> "Checkpoint":

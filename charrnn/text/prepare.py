@@ -28,7 +28,7 @@ from charrnn.text.progress import progress_bar
 from charrnn.text.stream import EncodedStream
 from charrnn.text.vocabulary import Vocabulary
 
-__all__ = ["PreparedText", "prepare"]
+__all__ = ["PreparedText", "find_prepared", "prepare"]
 
 _VERSION = 1  # of a cache entry: entries of other versions are never looked at
 _IDS = "ids.arrow"
@@ -114,6 +114,19 @@ def prepare(
             _make(job, path, content)
     prepared = PreparedText.open(path, description=source.description, fresh=fresh)
     return replace(prepared, seconds=time.perf_counter() - started)
+
+
+def find_prepared(
+    sha256: str, vocabulary: Vocabulary, normaliser: Normaliser, *, length: int, cache_dir: Path | None = None
+) -> PreparedText | None:
+    """The text that was prepared from a corpus of this `sha256`, if the cache has it still; the corpus is not read."""
+    expected = (sha256, length, vocabulary.to_dict(), normaliser.to_list())
+    for path in sorted(((cache_dir or default_cache_dir()) / "prepared").glob("*")):
+        if _is_complete(path):
+            manifest = json.loads((path / _MANIFEST).read_bytes())
+            if tuple(manifest.get(key) for key in ("sha256", "length", "vocabulary", "normaliser")) == expected:
+                return PreparedText.open(path, description=sha256)
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,25 +1,59 @@
 """model.onnx from a checkpoint of a run: what training does at its end, and `charrnn-export` at any time."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from charrnn.errors import RunError, VocabularyError
-from charrnn.export import export_onnx
+from charrnn.export import OPSET, Weights, export_onnx
 from charrnn.model import CharRNN, ModelConfig
 from charrnn.training.checkpoint import Checkpoint, Progress
 from charrnn.training.run_directory import RunDirectory
 from charrnn.training.tracking import MetricsFile, Record
 
-__all__ = ["export_run"]
+__all__ = ["Exported", "export_run", "load_model"]
 
 
-def export_run(directory: RunDirectory, checkpoint: Checkpoint, output: Path) -> dict[str, Any]:
-    """Write the model of a checkpoint to `output`; returns the training summary that the file holds.
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What was written."""
 
-    Raises RunError where the run is not whole, VocabularyError where its vocabulary is not the model's.
+    summary: dict[str, Any]
+    """The training summary that the file holds."""
+    difference: float
+    """The largest difference of a logit or state from torch; see `export_onnx`."""
+
+
+def export_run(
+    directory: RunDirectory, checkpoint: Checkpoint, output: Path, *, weights: Weights = "float32", opset: int = OPSET
+) -> Exported:
+    """Write the model of a checkpoint to `output`.
+
+    Raises RunError where the run is not whole, VocabularyError where its vocabulary is not the model's, ConfigError
+    where there is no such opset.
     """
-    description = directory.read_description()
+    model = load_model(directory, checkpoint)
     vocabulary, normaliser = directory.read_vocabulary()
+    records = MetricsFile(directory.metrics).read()
+    summary = _summary(records, directory.read_description(), checkpoint.progress) | {"weights": weights}
+    samples = [str(record["sample"]) for record in records if "sample" in record]
+    difference = export_onnx(
+        model,
+        output,
+        vocabulary=vocabulary,
+        normaliser=normaliser,
+        training=summary,
+        text=samples[-1] if samples else "",
+        weights=weights,
+        opset=opset,
+    )
+    return Exported(summary=summary, difference=difference)
+
+
+def load_model(directory: RunDirectory, checkpoint: Checkpoint) -> CharRNN:
+    """The run's model with the checkpoint's weights. Raises as `export_run` does."""
+    description = directory.read_description()
+    vocabulary, _ = directory.read_vocabulary()
     rows = checkpoint.model["fc.weight"].shape[0]
     if rows != len(vocabulary):
         raise VocabularyError(
@@ -32,18 +66,7 @@ def export_run(directory: RunDirectory, checkpoint: Checkpoint, output: Path) ->
         raise RunError(
             f"{directory.config}: does not describe the model of step {checkpoint.progress.step}: restore it"
         ) from error
-    records = MetricsFile(directory.metrics).read()
-    summary = _summary(records, description, checkpoint.progress)
-    samples = [str(record["sample"]) for record in records if "sample" in record]
-    export_onnx(
-        model,
-        output,
-        vocabulary=vocabulary,
-        normaliser=normaliser,
-        training=summary,
-        text=samples[-1] if samples else "",
-    )
-    return summary
+    return model
 
 
 def _summary(records: list[Record], description: dict[str, Any], progress: Progress) -> dict[str, Any]:

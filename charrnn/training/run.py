@@ -300,7 +300,7 @@ class _Run:
             return
         best_step = best.progress.step
         self.recorder.record(self._position() | _named("test", test) | {"best_step": best_step})
-        results = export_run(self.directory, best, self.directory.model)
+        results = export_run(self.directory, best, self.directory.model).summary
         self.recorder.refresh_views()
         self.recorder.finish(results, self.directory.model)
         print(summary.closing(self.directory, best_step, test, self._example_prompt()), flush=True)
