@@ -1,0 +1,104 @@
+"""The consumers outside Python write, character for character, what Python writes from the same file."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from charrnn.export.weights import Weights, store
+from tests.runtime.handmade import HandMade
+
+EXPORT = Path(__file__).parents[2] / "export"
+CHARACTERS = '\n !"\\abcdefghijklmno\u00e9\u4e2d\U0001f600'
+"""What JSON escapes, and code points of one to four bytes in UTF-8, of one and two units in UTF-16."""
+PROMPT = 'a"\u00e9\u4e2d\U0001f600\\b'
+LENGTH = 500
+
+
+@pytest.fixture(scope="module", params=["float32", "float16", "int8", "int4"])
+def model_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two layers, H = 37, in each form that charrnn-export writes."""
+    weights: Weights = request.param
+    proto = HandMade(L=2, H=37, characters=CHARACTERS, seed=5).proto()
+    store(proto, weights)
+    path = tmp_path_factory.mktemp(weights) / "model.onnx"
+    path.write_bytes(proto.SerializeToString())
+    return path
+
+
+def output(*command: str | Path, cwd: Path | None = None) -> str:
+    done = subprocess.run(
+        [*map(str, command)], capture_output=True, encoding="utf-8", check=False, timeout=250, cwd=cwd
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def check(model_file: Path, *command: str | Path) -> None:
+    expected = output(sys.executable, EXPORT / "greedy.py", model_file, PROMPT, str(LENGTH))
+    assert len(expected) == len(PROMPT) + LENGTH + 1
+    assert len(set(expected)) > 8, "and not a few letters for ever"
+    assert output(*command, model_file, PROMPT, str(LENGTH)) == expected
+
+
+@pytest.fixture(scope="session")
+def node_client(shared_dir: Path) -> Path:
+    """export/node with its package installed, in a place of this test session."""
+    if not (shutil.which("node") and shutil.which("npm")):
+        pytest.skip("needs Node.js and npm")
+    place = shared_dir / "node"
+
+    def install() -> None:
+        shutil.copytree(EXPORT / "node", place, ignore=shutil.ignore_patterns("node_modules"), dirs_exist_ok=True)
+        flags = ["--ignore-scripts", "--no-audit", "--no-fund", "--package-lock=false"]
+        done = subprocess.run(["npm", "install", *flags], cwd=place, capture_output=True, text=True, timeout=250)
+        if done.returncode:
+            pytest.skip(f"npm cannot install onnxruntime-web here: {done.stderr.strip().splitlines()[-1:]}")
+
+    once(shared_dir / "node.lock", place / "node_modules" / "onnxruntime-web", install)
+    return place / "greedy.mjs"
+
+
+@pytest.fixture(scope="session")
+def cpp_client(shared_dir: Path) -> Path:
+    """export/cpp, built in a place of this test session."""
+    if not (shutil.which("g++") and shutil.which("make")):
+        pytest.skip("needs g++ and make")
+    place = shared_dir / "cpp"
+    command = ["make", "-C", EXPORT / "cpp", f"PYTHON={sys.executable}", f"BUILD={place}", "CXX=g++"]
+    once(shared_dir / "cpp.lock", place / "greedy", lambda: output(*command))
+    return place / "greedy"
+
+
+def once(lock: Path, made: Path, make: Callable[[], object]) -> None:
+    with FileLock(lock):
+        if not made.exists():
+            make()
+
+
+def test_node_writes_the_same_text(model_file: Path, node_client: Path) -> None:
+    check(model_file, "node", node_client)
+
+
+def test_cpp_writes_the_same_text(model_file: Path, cpp_client: Path) -> None:
+    check(model_file, cpp_client)
+
+
+@pytest.mark.parametrize("consumer", ["node", "cpp"])
+def test_a_consumer_says_what_it_does_not_know(request: pytest.FixtureRequest, tmp_path: Path, consumer: str) -> None:
+    client = request.getfixturevalue(f"{consumer}_client")
+    path = HandMade().save(tmp_path / "model.onnx")
+    command = ["node", client] if consumer == "node" else [client]
+    done = subprocess.run([*command, path, "a\u00e9", "5"], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "the model does not know" in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("source", ["greedy.py", "node/greedy.mjs", "cpp/greedy.cpp", "cpp/ort.h"])
+def test_a_consumer_is_short(source: str) -> None:
+    assert len((EXPORT / source).read_text(encoding="utf-8").splitlines()) < 150
