@@ -326,6 +326,8 @@ def test_oldest_and_newest_opset(tmp_path: Path, opset: int, weights: Weights) -
     export(model, tmp_path / "default.onnx", weights=weights)
     token, state = np.arange(11), np.zeros((2, 11, H), np.float32)
     np.testing.assert_array_equal(run(path, token, state)[0], run(tmp_path / "default.onnx", token, state)[0])
+    settings = {"length": 90, "temperature": 0.8, "top_k": 7, "top_p": 0.9, "seed": 3}
+    assert generate(path, "abc" * 20, **settings) == generate(tmp_path / "default.onnx", "abc" * 20, **settings)
 
 
 @pytest.mark.parametrize("opset", [12, 25, -1])

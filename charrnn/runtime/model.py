@@ -76,7 +76,8 @@ class OnnxModel(StepModel):
                 _state_sizes=sizes,
                 _scans=ScanSessions(content, sizes, len(metadata.vocabulary)),
             )
-            model._try_one_step()
+            for batch in (1, 2):  # an axis of 1 can stand for another one
+                model._try_one_step(batch)
         except ModelFileError as error:
             raise ModelFileError(f"{file}: {error}") from error
         except UnicodeDecodeError as error:  # a name or a text in the file
@@ -134,11 +135,11 @@ class OnnxModel(StepModel):
         sampler = Sampler(config, fresh_seed() if seed is None else seed)
         return TextStream(self, start_state(self, encode_prompt(self, prompt), 1, state), sampler, length)
 
-    def _try_one_step(self) -> None:
-        """Run the graph once, on a batch of two: its declared shapes are only claims."""
-        state, V = self.initial_state(2), len(self.vocabulary)
-        logits, next_state = self.step(np.array([0, V - 1]), state)
-        if logits.shape != (2, V):
+    def _try_one_step(self, batch: int) -> None:
+        """Run the graph once: its declared shapes are only claims."""
+        state, V = self.initial_state(batch), len(self.vocabulary)
+        logits, next_state = self.step(np.linspace(V - 1, 0, batch).astype(np.int64), state)
+        if logits.shape != (batch, V):
             raise ModelFileError(
                 f"its graph scores {logits.shape[-1]} characters and its vocabulary has {V}: export it again"
             )

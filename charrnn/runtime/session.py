@@ -33,6 +33,8 @@ ORT_ERRORS: tuple[type[Exception], ...] = (
 _MAX_FILE_BYTES = 2**31 - 1
 """The most that one protobuf message, and so one ONNX file, can hold."""
 _LOG_NOTHING = 4
+# A session is told to be silent, but what a damaged size makes of an allocation is said by the logger of them all.
+onnxruntime.set_default_logger_severity(_LOG_NOTHING)
 
 
 def find_model_file(path: Path) -> Path:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx
 import pytest
 
 from charrnn import OnnxModel
@@ -49,7 +50,7 @@ def one_line(result: tuple[int, str, str]) -> str:
 def test_the_best_checkpoint_gives_the_file_that_training_made(command: Command, run: Path) -> None:
     status, stdout, stderr = command(run)
     assert (status, stderr) == (0, "")
-    assert stdout == f"{run}/model.onnx: 0.0 MB, from step 60, equal to torch within 1e-5\n"
+    assert stdout == f"{run}/model.onnx: 11 KB, from step 60, equal to torch within 1e-5\n"
     assert (run / "model.onnx").read_bytes() == (run.parent / "made-by-training.onnx").read_bytes()
 
 
@@ -66,6 +67,80 @@ def test_another_checkpoint_and_another_place(command: Command, run: Path, check
     assert not (run / "model.onnx").exists()
 
 
+SCORED = re.compile(r"validation loss (\d+\.\d{4}) nats, ([+-]\d\.\d{4}) by (\w+) \(([\d,]+) characters\)")
+
+
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [(["--quantize", "int8"], "int8"), (["--quantize", "int4"], "int4"), (["--float16"], "float16")],
+)
+def test_fewer_bytes_and_what_they_cost(command: Command, run: Path, flags: list[str], name: str) -> None:
+    status, stdout, stderr = command(run, *flags)
+    assert status == 0
+    file = run / f"model-{name}.onnx"
+    assert stdout.startswith(f"{file}: {file.stat().st_size / 1e3:.0f} KB, from step 60; ")
+    loss, change, by, characters = re.search(SCORED, stdout).groups()  # type: ignore[union-attr]
+    assert by == name
+    recorded = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    (validation,) = [r["validation_loss_nats"] for r in recorded if r["step"] == 60 and "validation_loss_nats" in r]
+    # The recorded loss is that of every character of the split; the first one is not scored here. Untrained characters
+    # cost up to 3 nats and there are some hundred, so one less moves the mean by 0.03 at most.
+    assert float(loss) - float(change) == pytest.approx(validation, abs=0.03)
+    begin, end = json.loads((run / "config.json").read_text())["text"]["splits"]["validation"]
+    assert int(characters.replace(",", "")) == end - begin - 1
+    assert (stderr != "") == (name == "int8" and float(change) > 0.001)
+    model = OnnxModel.load(file)
+    assert model.training["weights"] == name
+    whole = (run.parent / "made-by-training.onnx").stat().st_size
+    assert file.stat().st_size < whole
+    assert not (run / "model.onnx").exists(), "the whole model keeps its name"
+
+
+def test_int8_that_costs_more_than_it_should_is_said(
+    command: Command, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("charrnn.cli.export.INT8_COSTS_NATS", -1.0)
+    status, stdout, stderr = command(run, "--quantize", "int8")
+    assert (status, stderr) == (
+        0,
+        "charrnn-export: int8 costs this model more than -1.0 nats: float16 or float32 may be the better choice\n",
+    )
+    assert re.search(SCORED, stdout)
+
+
+def other_text(run: Path, change: dict[str, object]) -> None:
+    path = run / "config.json"
+    description = json.loads(path.read_text())
+    description["text"] |= change
+    path.write_text(json.dumps(description))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sha256": "0" * 64}, "alphabet: is not in the cache [^\n]*/cache any more"),
+        ({"splits": {"validation": [9, 9]}}, "run: has no validation split"),
+        ({"splits": {}}, "config.json: does not say where its validation split lies"),
+        ({"splits": {"validation": [5, 10**9]}}, "config.json: does not say where its validation split lies"),
+    ],
+)
+def test_without_the_text_the_cost_is_told_in_logits(
+    command: Command, run: Path, change: dict[str, object], message: str
+) -> None:
+    other_text(run, change)
+    status, stdout, stderr = command(run, "--quantize", "int8")
+    assert status == 0
+    assert re.fullmatch(f"charrnn-export: the loss is not measured: [^\n]*{message}\n", stderr)
+    assert re.search(r"; logits within \d\.\de-0\d of what torch has with the same int8 weights\n$", stdout)
+    assert (run / "model-int8.onnx").exists()
+
+
+def test_an_opset_for_an_old_runtime(command: Command, run: Path) -> None:
+    assert command(run, "--opset", "13")[0] == 0
+    (standard,) = onnx.load(run / "model.onnx").opset_import
+    assert standard.version == 13
+
+
 def test_help(command: Command) -> None:
     status, stdout, stderr = command("--help")
     assert (status, stderr) == (0, "")
@@ -78,6 +153,9 @@ def test_help(command: Command) -> None:
     [
         (["--chekpoint", "best"], "Unrecognized options: --chekpoint, best; did you mean --checkpoint?"),
         (["--checkpoint", "step-7"], "has no checkpoint 'step-7' (it has: step-00000030, step-00000060)"),
+        (["--quantize", "int8", "--float16"], "--float16 and --quantize int8 exclude each other: choose one"),
+        (["--quantize", "int3"], "int3"),
+        (["--opset", "12"], "opset is 12: it must be from 13 to 24 (default 18)"),
         (["--output", "/dev/null/below/x.onnx"], "/dev/null/below/x.onnx: cannot be written (Not a directory)"),
     ],
 )

@@ -54,8 +54,7 @@ def node_client(shared_dir: Path) -> Path:
 
     def install() -> None:
         shutil.copytree(EXPORT / "node", place, ignore=shutil.ignore_patterns("node_modules"), dirs_exist_ok=True)
-        flags = ["--ignore-scripts", "--no-audit", "--no-fund", "--package-lock=false"]
-        done = subprocess.run(["npm", "install", *flags], cwd=place, capture_output=True, text=True, timeout=250)
+        done = subprocess.run(["npm", "install"], cwd=place, capture_output=True, text=True, timeout=250, check=False)
         if done.returncode:
             pytest.skip(f"npm cannot install onnxruntime-web here: {done.stderr.strip().splitlines()[-1:]}")
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from charrnn import OnnxModel, generate
-from charrnn.errors import ModelFileError
+from charrnn.errors import ModelFileError, VocabularyError
 
 MEMORY_BYTES = 2 << 30
 """Beyond what the interpreter and its libraries have mapped when loading starts."""
@@ -29,7 +29,9 @@ def said(file: str) -> str:
     """'' for a model that loads and writes text; the line of a ModelFileError; a traceback's last line."""
     try:
         model = OnnxModel.load(file)
-        generate(model, "", 3, seed=0)
+        generate(model, model.vocabulary.characters * 3, 80, seed=0)
+    except VocabularyError:  # a normaliser or vocabulary that is another, and none that is wrong
+        return ""
     except ModelFileError as error:
         return f"ModelFileError: {error}"
     except Exception as error:

@@ -21,7 +21,7 @@ from charrnn.text.corpus import Corpus
 from charrnn.text.decoding import ErrorPolicy
 from charrnn.text.files import Part
 from charrnn.text.normaliser import Normaliser
-from charrnn.text.prepare import PreparedText, _Job, _make, prepare
+from charrnn.text.prepare import PreparedText, _Job, _make, find_prepared, prepare
 from charrnn.text.vocabulary import Vocabulary
 
 PROSE = "Так говорил 日本 \U0001d11e, and so on:\r\n\tÉté, e\u0301te\u0301.\n" * 4000  # several blocks in UTF-8
@@ -321,3 +321,25 @@ def test_the_manifest_is_readable(novel: Path) -> None:
     assert manifest["length"] == len(prepared.stream) == len(PROSE)
     assert manifest["normaliser"] == [{"step": "lowercase"}]
     assert Vocabulary.from_dict(manifest["vocabulary"]) == prepared.vocabulary
+
+
+def test_a_text_is_found_by_what_it_was_made_of(tmp_path: Path) -> None:
+    """Without its corpus, which may be gone; and not where anything is another."""
+    file, cache = tmp_path / "text.txt", tmp_path / "cache"
+    file.write_text("Some text, and a Second one.")
+    normaliser = Normaliser.named("lowercase")
+    made = prepare((str(file),), normaliser=normaliser, cache_dir=cache, progress=False)
+    file.unlink()
+    length = len(made.stream)
+    found = find_prepared(made.sha256, made.vocabulary, normaliser, length=length, cache_dir=cache)
+    assert found is not None
+    assert found.path == made.path
+    others = [
+        ("0" * 64, made.vocabulary, normaliser, length),
+        (made.sha256, Vocabulary("ab"), normaliser, length),
+        (made.sha256, made.vocabulary, Normaliser(), length),
+        (made.sha256, made.vocabulary, normaliser, length + 1),
+    ]
+    for sha256, vocabulary, steps, characters in others:
+        assert find_prepared(sha256, vocabulary, steps, length=characters, cache_dir=cache) is None
+    assert find_prepared(made.sha256, made.vocabulary, normaliser, length=length, cache_dir=tmp_path / "no") is None
