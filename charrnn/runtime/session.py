@@ -30,6 +30,8 @@ ORT_ERRORS: tuple[type[Exception], ...] = (
     MemoryError,
 )
 
+# How onnxruntime says that it does not know a file's opset, its IR version, or (before 1.22) its 8-bit weights.
+_NEWER_THAN_ORT = ("only *guarantees* support for models", "Unsupported model IR version", "Only 4b quantization")
 _MAX_FILE_BYTES = 2**31 - 1
 """The most that one protobuf message, and so one ONNX file, can hold."""
 _LOG_NOTHING = 4
@@ -75,6 +77,10 @@ def open_session(content: bytes) -> onnxruntime.InferenceSession:
     except ORT_ERRORS as error:
         if "xternal data" in str(error):
             raise ModelFileError("it keeps weights in a second file: save it with external_data=False") from error
+        if any(sign in str(error) for sign in _NEWER_THAN_ORT):
+            raise ModelFileError(
+                f"it needs a newer onnxruntime than {onnxruntime.__version__}: pip install --upgrade onnxruntime"
+            ) from error
         raise ModelFileError("it is not an ONNX model, or a damaged one: export or copy it again") from error
     session._model_bytes = None  # what it has read it would keep for as long as it lives, to be made once more
     return session

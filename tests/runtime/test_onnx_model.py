@@ -173,6 +173,16 @@ def test_a_vocabulary_of_another_size(tmp_path: Path) -> None:
     assert f"scores {len(CHARACTERS)} characters and its vocabulary has 3" in refusal_of(proto, tmp_path)
 
 
+@pytest.mark.parametrize("field", ["ir_version", "opset"])
+def test_a_file_for_a_newer_onnxruntime(tmp_path: Path, field: str) -> None:
+    proto = HandMade().proto()
+    if field == "opset":
+        proto.opset_import[0].version = 999
+    else:
+        proto.ir_version = 999
+    assert "it needs a newer onnxruntime than" in refusal_of(proto, tmp_path)
+
+
 def test_weights_in_a_second_file(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     onnx.save(HandMade().proto(), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
