@@ -101,7 +101,7 @@ def _cost(
     if weights == "int8" and change.nats > INT8_COSTS_NATS:
         _warn(f"int8 costs this model more than {INT8_COSTS_NATS} nats: float16 or float32 may be the better choice")
     scored = f"{change.characters:,} characters"
-    return f"validation loss {change.file_nats:.4f} nats, {change.nats:+.4f} by {weights} ({scored})"
+    return f"validation loss {change.file_nats:.4f} nats, {round(change.nats, 4) + 0.0:+.4f} by {weights} ({scored})"
 
 
 def _checkpoint(run: Path, checkpoints: Path, name: str) -> "Checkpoint":
