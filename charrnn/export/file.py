@@ -1,6 +1,6 @@
 """The file: a graph, its weights in the form that was asked for, the metadata; whole and checked, or not there."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,8 @@ def export_onnx(
     QUANTISED_TOLERANCE; torch computes with the weights that the file stands for, rounded where it rounds them.
     Raises RunError where the file cannot be written or differs, ConfigError where there is no such opset.
     """
-    reference = CharRNN(model.config).eval()
+    # On the CPU, whatever it was trained on: not every backend runs there.
+    reference = CharRNN(replace(model.config, recurrence="reference")).eval()
     reference.load_state_dict({name: value.detach().cpu() for name, value in model.state_dict().items()})
     step = SingleStep(reference)
     proto = trace(step, opset)

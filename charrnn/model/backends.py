@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from charrnn.errors import ConfigError
-from charrnn.model import native
+from charrnn.model import cudnn, native, triton_recurrence
 from charrnn.model.fused import fused
 from charrnn.model.loss import TORCH, Products
 from charrnn.model.recurrence import Recurrence, reference
@@ -52,11 +52,23 @@ class Backend:
     """The products of the output layer that go with it."""
 
 
+# `cudnn` and `triton` are not measured: until they are, they run by name only. On CUDA `auto` takes `fused`, the one
+# whose runs have been on a GPU: they go on bit for bit there and learn what a CPU learns (tests/training/test_gpu.py).
 BACKENDS: dict[str, Backend] = {
     "native": Backend(
         native.native,
         lambda setting: native.why_not(setting.device, setting.dtype),
         products=Products(native.linear, native.outer_products),
+    ),
+    "cudnn": Backend(
+        cudnn.cudnn,
+        lambda setting: cudnn.why_not(setting.device, setting.dtype),
+        better=lambda setting: False,
+    ),
+    "triton": Backend(
+        triton_recurrence.triton_recurrence,
+        lambda setting: triton_recurrence.why_not(setting.device, setting.dtype, setting.hidden_size),
+        better=lambda setting: False,
     ),
     "fused": Backend(fused),
     "reference": Backend(reference, better=lambda setting: False),
@@ -70,8 +82,8 @@ def chosen(name: str, setting: Setting) -> str:
     Raises ConfigError where a backend that was asked for by name cannot run.
     """
     if name == "auto":
-        able = [key for key, entry in BACKENDS.items() if not entry.why_not(setting)]
-        return next((key for key in able if BACKENDS[key].better(setting)), able[-1])
+        preferred = (key for key, entry in BACKENDS.items() if entry.better(setting) and not entry.why_not(setting))
+        return next(preferred, "reference")
     reason = BACKENDS[name].why_not(setting)
     if reason:
         raise ConfigError(f"model.recurrence is {name}: {reason}: give --model.recurrence auto")

@@ -93,6 +93,7 @@ def _same_bits_every_time() -> None:
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS may use no other where torch asks for this
     torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.allow_tf32 = False  # float32 is float32 in cuDNN, too, as it is in torch's own products
     # We write all that we read.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 

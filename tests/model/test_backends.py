@@ -28,6 +28,11 @@ def test_the_reference_is_always_there() -> None:
         assert chosen("reference", replace(HERE, device=torch.device(device), dtype=dtype)) == "reference"
 
 
+def test_on_a_gpu_auto_takes_what_has_run_there() -> None:
+    for dtype in (torch.float32, torch.bfloat16):
+        assert chosen("auto", replace(HERE, device=torch.device("cuda"), dtype=dtype)) == "fused"
+
+
 @pytest.fixture
 def large_only(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A backend `large` before all others, which runs from H = 7 and pays from H = 9; the sizes it was called with."""

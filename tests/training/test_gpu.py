@@ -46,8 +46,9 @@ def test_a_run_that_goes_on_is_the_undisturbed_one(tmp_path: Path, precision: st
     assert (resumed.run / "samples.txt").read_text() == (whole.run / "samples.txt").read_text()
 
 
-def test_the_losses_are_the_cpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    gpu = train(tmp_path / "gpu", "--model.dropout", 0)
+@pytest.mark.parametrize("recurrence", ["auto", "cudnn", "triton"])
+def test_the_losses_are_the_cpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recurrence: str) -> None:
+    gpu = train(tmp_path / "gpu", "--model.dropout", 0, "--model.recurrence", recurrence)
     assert " process on NVIDIA" in gpu.stdout
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     cpu = train(tmp_path / "cpu", "--model.dropout", 0)

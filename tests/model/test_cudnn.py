@@ -1,0 +1,26 @@
+"""What cuDNN's backend says of where it cannot run. That it is the reference's function: test_recurrence.py."""
+
+import warnings
+
+import pytest
+import torch
+
+from charrnn.errors import ConfigError
+from charrnn.model import CharRNN, ModelConfig
+from charrnn.model.backends import BACKENDS
+
+
+def test_a_cpu_has_no_cudnn() -> None:
+    model = CharRNN(ModelConfig(vocabulary_size=11, embedding_size=3, hidden_size=7, recurrence="cudnn"))
+    with pytest.raises(
+        ConfigError, match=r"model\.recurrence is cudnn: cuDNN runs on a CUDA device, not on cpu: give "
+    ):
+        model(torch.zeros(5, 2, dtype=torch.long))
+
+
+def test_the_parameter_keeps_its_memory_and_warnings_their_filters() -> None:
+    W_h = torch.eye(4).requires_grad_()
+    before, filters = W_h.data_ptr(), list(warnings.filters)
+    BACKENDS["cudnn"].run(torch.zeros(2, 3, 4), torch.zeros(3, 4), W_h).sum().backward()
+    assert (W_h.data_ptr(), W_h.untyped_storage().nbytes()) == (before, 4 * 4 * 4)
+    assert list(warnings.filters) == filters
