@@ -228,7 +228,8 @@ def read_only(launch: Launch, draw: random.Random) -> None:
     """The checkpoints' directory cannot be written any more."""
     directory = launch.run / "checkpoints"
     subprocess.run(["mount", "--bind", directory, directory], check=True)
-    subprocess.run(["mount", "-o", "remount,bind,ro", directory], check=True)
+    remount = ["mount", "-o", "remount,bind,ro", directory]
+    launch.wait_until(lambda: subprocess.run(remount, capture_output=True).returncode == 0)  # not amid a checkpoint
 
 
 def writable_again(run: Path) -> None:
