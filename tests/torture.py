@@ -148,9 +148,9 @@ def last_step(run: Path) -> int:
     return 0
 
 
-def first_checkpoint(run: Path) -> bool:
-    """Whether there is one."""
-    return any((run / "checkpoints").glob("step-*"))
+def checkpoints(run: Path) -> int:
+    """How many there are."""
+    return len([*(run / "checkpoints").glob("step-*")])
 
 
 def bits(run: Path) -> dict[str, object]:
@@ -303,6 +303,8 @@ class Case:
     """Size in KiB of a file system of its own for the run directory; 0: none."""
     flags: tuple[str, ...] = ()
     launcher: tuple[str, ...] = ()
+    checkpoints: int = 1
+    """How many there must be before it is injured."""
     survives: bool = False
     """Whether the launch goes on to its end."""
 
@@ -322,10 +324,10 @@ CASES = [
     Case("a rank hangs", (2,), hang),
     Case("the disk is full", (1, 2), disk_full, room_again, disk=700),
     Case("the directory becomes read-only", (1, 2), read_only, writable_again),
-    Case("newest checkpoint truncated", (1,), kill, damage(truncated)),
-    Case("newest checkpoint bit-flipped", (1,), kill, damage(flipped)),
-    Case("newest checkpoint lacks a file", (1,), kill, damage(missing)),
-    Case("newest checkpoint has a foreign file", (1,), kill, damage(foreign)),
+    Case("newest checkpoint truncated", (1,), kill, damage(truncated), checkpoints=2),
+    Case("newest checkpoint bit-flipped", (1,), kill, damage(flipped), checkpoints=2),
+    Case("newest checkpoint lacks a file", (1,), kill, damage(missing), checkpoints=2),
+    Case("newest checkpoint has a foreign file", (1,), kill, damage(foreign), checkpoints=2),
     Case("W&B's process killed", (1, 2), kill_wandb, flags=OFFLINE, survives=True),
     Case("W&B's directory deleted", (1,), remove_wandb, flags=OFFLINE, survives=True),
 ]
@@ -350,7 +352,7 @@ def try_case(case: Case, processes: int, base: Path, reference: dict[str, object
     outcome = Outcome(case.name, processes)
     with place(case, base) as run:
         with Launch(run, processes, list(case.flags), case.launcher) as launch:
-            launch.wait_until(lambda: first_checkpoint(run))
+            launch.wait_until(lambda: checkpoints(run) >= case.checkpoints)
             launch.wait_for_step(draw.randrange(CHECKPOINT_EVERY, STEPS * 2 // 3))
             time.sleep(draw.uniform(0, 0.1))
             case.injure(launch, draw)
@@ -380,7 +382,7 @@ def nan(processes: int, base: Path, reference: dict[str, object], draw: random.R
     flags = ["--optimiser.learning-rate", "1e39", "--optimiser.clip-norm", "0"]
     with place(CASES[0], base) as run, Launch(run, processes, flags) as launch:
         launch.end(outcome)
-        outcome.same = "so training stopped" in outcome.said and not first_checkpoint(run)
+        outcome.same = "so training stopped" in outcome.said and not checkpoints(run)
     return outcome
 
 
