@@ -15,6 +15,10 @@ Sizes: TypeAlias = Mapping[str, tuple[int, int]]
 """Name of each kind of state -> (L, H)."""
 
 
+Integers: TypeAlias = Mapping[str, tuple[int, int]]
+"""Name of each weight that is one whole number -> the number, and how many dimensions of size 1 it has."""
+
+
 class Layers(NamedTuple):
     """The values that are carried from step to step, in the order of states and layers."""
 
@@ -39,11 +43,11 @@ def find_layers(nodes: list[memoryview], weights: list[memoryview], sizes: Sizes
     Raises ModelFileError where they are no messages.
     """
     graph = [_read_node(node) for node in nodes]
-    scalars = dict(scalar for weight in weights if (scalar := _read_integer(weight)) is not None)
+    integers = dict(integer for weight in weights if (integer := _read_integer(weight)) is not None)
     layers = Layers([], [], set())
     for name, (L, _) in sizes.items():
-        before = _taken_apart(graph, scalars, name, L)
-        after = _put_together(graph, scalars, f"next_{name}", L)
+        before = _taken_apart(graph, integers, name, L)
+        after = _put_together(graph, integers, f"next_{name}", L)
         if before is None or after is None:
             return None
         layers.before.extend(before[0])
@@ -54,19 +58,20 @@ def find_layers(nodes: list[memoryview], weights: list[memoryview], sizes: Sizes
     return layers if distinct and computed.issuperset(layers.after) else None
 
 
-def _taken_apart(graph: list[_Node], scalars: dict[str, int], name: str, L: int) -> tuple[list[str], list[int]] | None:
+def _taken_apart(graph: list[_Node], integers: Integers, name: str, L: int) -> tuple[list[str], list[int]] | None:
     """The results of Gather(state, layer), one for each of L layers, where nothing else reads the state."""
     readers = {place: node for place, node in enumerate(graph) if name in node.inputs}
-    layers: dict[int, str] = {}
+    layers: dict[tuple[int, int] | None, str] = {}
     for node in readers.values():
         if node.operator == "Gather" and node.inputs[0] == name and node.axis == 0:
-            layers[scalars.get(node.inputs[1], -1)] = node.outputs[0]
-    if len(readers) != L or sorted(layers) != list(range(L)):
+            layers[integers.get(node.inputs[1])] = node.outputs[0]
+    wanted = [(layer, 0) for layer in range(L)]
+    if len(readers) != L or layers.keys() != set(wanted):
         return None
-    return [layers[layer] for layer in range(L)], list(readers)
+    return [layers[index] for index in wanted], list(readers)
 
 
-def _put_together(graph: list[_Node], scalars: dict[str, int], name: str, L: int) -> tuple[list[str], list[int]] | None:
+def _put_together(graph: list[_Node], integers: Integers, name: str, L: int) -> tuple[list[str], list[int]] | None:
     """The inputs of Unsqueeze(layer), or of each such in Concat, that make the next state, which nothing else reads."""
     made = {output: place for place, node in enumerate(graph) for output in node.outputs}
     read = [value for node in graph for value in node.inputs]
@@ -77,7 +82,7 @@ def _put_together(graph: list[_Node], scalars: dict[str, int], name: str, L: int
     layers = []
     for row in rows:
         node = graph[made[row]] if row in made else None
-        if node is None or node.operator != "Unsqueeze" or len(node.inputs) != 2 or scalars.get(node.inputs[1]) != 0:
+        if node is None or node.operator != "Unsqueeze" or integers.get(node.inputs[-1]) != (0, 1):
             return None
         if read.count(row) != (0 if row == name else 1):
             return None
@@ -100,9 +105,11 @@ def _read_node(message: memoryview) -> _Node:
     return _Node(texts[4][-1], texts[1], texts[2], axis)
 
 
-def _read_integer(message: memoryview) -> tuple[str, int] | None:
-    """Name and value of a TensorProto that holds one int64, as raw bytes."""
-    fields = {field.number: field.content for field in read_fields(message)}
-    if 8 not in fields or 9 not in fields or len(fields[9]) != 8 or read_varint(fields.get(2, memoryview(b"\0"))) != 7:
+def _read_integer(message: memoryview) -> tuple[str, tuple[int, int]] | None:
+    """An entry of Integers from a TensorProto: dimensions 1, type 2 (7 is int64), name 8, raw bytes 9."""
+    fields = [field for field in read_fields(message) if field.number in (1, 2, 8, 9)]
+    content = {field.number: field.content for field in fields}
+    if len(content.get(9, b"")) != 8 or 8 not in content or bytes(content.get(2, b"")) != b"\7":
         return None
-    return str(fields[8], "utf-8", "replace"), int.from_bytes(fields[9], "little", signed=True)
+    rank = sum(field.number == 1 for field in fields)
+    return str(content[8], "utf-8", "replace"), (int.from_bytes(content[9], "little", signed=True), rank)
