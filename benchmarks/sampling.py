@@ -83,68 +83,46 @@ class Files:
         self.model = CharRNN(ModelConfig(vocabulary_size=len(VOCABULARY), hidden_size=H)).eval()
         with torch.no_grad():
             self.model.fc.weight.mul_(10)  # a trained model is about as sure of itself
-        self.fp32 = directory / f"{H}.onnx"
-        export_onnx(self.model, self.fp32, vocabulary=VOCABULARY, normaliser=Normaliser.from_list([]), training={})
-        self.eight_bit = directory / f"{H}-8bit.onnx"
-        self.eight_bit.write_bytes(quantised(onnx.load(self.fp32), in_blocks).SerializeToString())
-        self.integer = directory / f"{H}-integer.onnx"
-        self.integer.write_bytes(quantised(onnx.load(self.fp32), by_column).SerializeToString())
+        self.fp32, self.eight_bit = directory / f"{H}.onnx", directory / f"{H}-int8.onnx"
+        for path, weights in ((self.fp32, "float32"), (self.eight_bit, "int8")):
+            export_onnx(
+                self.model,
+                path,
+                vocabulary=VOCABULARY,
+                normaliser=Normaliser.from_list([]),
+                training={},
+                weights=weights,
+            )
+        self.by_column = directory / f"{H}-column.onnx"
+        self.by_column.write_bytes(quantised_by_column(onnx.load(self.fp32)).SerializeToString())
 
 
-Replace = Callable[[onnx.NodeProto, np.ndarray], tuple[list[onnx.NodeProto], dict[str, np.ndarray]]]
+def quantised_by_column(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Another 8-bit form: MatMulInteger of ONNX itself, a scale for each column of a matrix [K, N].
 
-
-def quantised(proto: onnx.ModelProto, replace: Replace) -> onnx.ModelProto:
-    """The model with its products replaced by `replace`: from a product and its matrix, nodes and weights."""
+    What is multiplied by it is bounded by tanh, and rounded to multiples of 1/127.
+    """
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
+    weights |= {"unit": np.array(1 / 127, np.float32), "middle": np.array(128, np.uint8)}
     nodes: list[onnx.NodeProto] = []
     for node in proto.graph.node:
         if node.op_type != "MatMul":
             nodes.append(node)
             continue
-        added, tensors = replace(node, weights.pop(node.input[1]))
-        nodes += [each for each in added if each not in nodes]
-        weights |= tensors
+        source, name, result = node.input[0], node.input[1], node.output[0]
+        W = weights.pop(name)
+        scales = (np.maximum(np.abs(W).max(axis=0), 1e-30) / 127).astype(np.float32)
+        weights |= {f"{name}_codes": np.rint(W / scales).astype(np.int8), f"{name}_scales": scales / 127}
+        nodes += [
+            helper.make_node("QuantizeLinear", [source, "unit", "middle"], [f"{result}_codes"]),
+            helper.make_node("MatMulInteger", [f"{result}_codes", f"{name}_codes", "middle"], [f"{result}_whole"]),
+            helper.make_node("Cast", [f"{result}_whole"], [f"{result}_floats"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", [f"{result}_floats", f"{name}_scales"], [result]),
+        ]
     del proto.graph.node[:], proto.graph.initializer[:]
     proto.graph.node.extend(nodes)
     proto.graph.initializer.extend(numpy_helper.from_array(tensor, name) for name, tensor in weights.items())
-    proto.opset_import.append(helper.make_opsetid("com.microsoft", 1))
     return proto
-
-
-def in_blocks(node: onnx.NodeProto, W: np.ndarray) -> tuple[list[onnx.NodeProto], dict[str, np.ndarray]]:
-    """MatMulNBits: blocks of 128 along the columns of `W` [K, N], 8-bit weights, inputs rounded to 8 bits as well."""
-    (K, N), block = W.shape, 128
-    columns = np.zeros((N, -(-K // block), block), np.float32)
-    columns.reshape(N, -1)[:, :K] = W.T
-    scales = np.maximum(np.abs(columns).max(axis=-1) / 127, np.finfo(np.float32).tiny)
-    codes = (np.rint(columns / scales[..., None]) + 128).astype(np.uint8)
-    names = [f"{node.input[1]}_codes", f"{node.input[1]}_scales"]
-    settings = {"K": K, "N": N, "bits": 8, "block_size": block, "accuracy_level": 4}
-    product = helper.make_node(
-        "MatMulNBits", [node.input[0], *names], list(node.output), domain="com.microsoft", **settings
-    )
-    return [product], {names[0]: codes, names[1]: scales.reshape(-1)}
-
-
-def by_column(node: onnx.NodeProto, W: np.ndarray) -> tuple[list[onnx.NodeProto], dict[str, np.ndarray]]:
-    """MatMulInteger of ONNX itself: one scale a column of `W` [K, N], and for the inputs, which tanh bounds, 1/127."""
-    scales = (np.maximum(np.abs(W).max(axis=0), 1e-30) / 127).astype(np.float32)
-    source, result = node.input[0], node.output[0]
-    codes, scale = f"{node.input[1]}_codes", f"{node.input[1]}_scale"
-    nodes = [
-        helper.make_node("QuantizeLinear", [source, "unit", "middle"], [f"{source}_codes"]),
-        helper.make_node("MatMulInteger", [f"{source}_codes", codes, "middle"], [f"{result}_integers"]),
-        helper.make_node("Cast", [f"{result}_integers"], [f"{result}_floats"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", [f"{result}_floats", scale], [result]),
-    ]
-    weights = {
-        "unit": np.array(1 / 127, np.float32),
-        "middle": np.array(128, np.uint8),
-        codes: np.rint(W / scales).astype(np.int8),
-        scale: scales / 127,
-    }
-    return nodes, weights
 
 
 TORCH_START = f"""
@@ -236,7 +214,7 @@ def by_charrnn(path: Path, rows: int = 1, **settings: Any) -> Iterator[object]:
 
 
 def one_stream(files: Files) -> dict[str, Iterator[object]]:
-    weights = {"fp32": files.fp32, "8-bit": files.eight_bit, "8-bit by column": files.integer}
+    weights = {"fp32": files.fp32, "8-bit": files.eight_bit, "8-bit by column": files.by_column}
     return {
         "nn.RNN step, torch.multinomial": by_torch(files.model, 1),
         "the notebook's generate_text": by_notebook(files.model),
@@ -253,7 +231,7 @@ def many_streams(files: Files) -> dict[str, Iterator[object]]:
         "nn.RNN step, torch.multinomial": by_torch(files.model, STREAMS),
         "charrnn, fp32": by_charrnn(files.fp32, STREAMS),
         "charrnn, 8-bit": by_charrnn(files.eight_bit, STREAMS),
-        "charrnn, 8-bit by column": by_charrnn(files.integer, STREAMS),
+        "charrnn, 8-bit by column": by_charrnn(files.by_column, STREAMS),
     }
 
 

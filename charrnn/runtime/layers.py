@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 
 from charrnn.runtime.protobuf import read_fields, read_varint
 
-__all__ = ["Layers", "Sizes", "find_layers"]
+__all__ = ["Layers", "Node", "Sizes", "find_layers", "name_of_weight", "read_node"]
 
 Sizes: TypeAlias = Mapping[str, tuple[int, int]]
 """Name of each kind of state -> (L, H)."""
@@ -30,19 +30,20 @@ class Layers(NamedTuple):
     """Places of the nodes that take states apart and put them together."""
 
 
-class _Node(NamedTuple):
+class Node(NamedTuple):
+    """What counts here of a NodeProto."""
+
     operator: str
     inputs: list[str]
     outputs: list[str]
     axis: int
 
 
-def find_layers(nodes: list[memoryview], weights: list[memoryview], sizes: Sizes) -> Layers | None:
-    """The layers of the states in a graph's NodeProtos, given its TensorProtos; None where it has another form.
+def find_layers(graph: list[Node], weights: list[memoryview], sizes: Sizes) -> Layers | None:
+    """The layers of the states in a graph's nodes, given its TensorProtos; None where it has another form.
 
     Raises ModelFileError where they are no messages.
     """
-    graph = [_read_node(node) for node in nodes]
     integers = dict(integer for weight in weights if (integer := _read_integer(weight)) is not None)
     layers = Layers([], [], set())
     for name, (L, _) in sizes.items():
@@ -58,7 +59,7 @@ def find_layers(nodes: list[memoryview], weights: list[memoryview], sizes: Sizes
     return layers if distinct and computed.issuperset(layers.after) else None
 
 
-def _taken_apart(graph: list[_Node], integers: Integers, name: str, L: int) -> tuple[list[str], list[int]] | None:
+def _taken_apart(graph: list[Node], integers: Integers, name: str, L: int) -> tuple[list[str], list[int]] | None:
     """The results of Gather(state, layer), one for each of L layers, where nothing else reads the state."""
     readers = {place: node for place, node in enumerate(graph) if name in node.inputs}
     layers: dict[tuple[int, int] | None, str] = {}
@@ -71,7 +72,7 @@ def _taken_apart(graph: list[_Node], integers: Integers, name: str, L: int) -> t
     return [layers[index] for index in wanted], list(readers)
 
 
-def _put_together(graph: list[_Node], integers: Integers, name: str, L: int) -> tuple[list[str], list[int]] | None:
+def _put_together(graph: list[Node], integers: Integers, name: str, L: int) -> tuple[list[str], list[int]] | None:
     """The inputs of Unsqueeze(layer), or of each such in Concat, that make the next state, which nothing else reads."""
     made = {output: place for place, node in enumerate(graph) for output in node.outputs}
     read = [value for node in graph for value in node.inputs]
@@ -91,8 +92,8 @@ def _put_together(graph: list[_Node], integers: Integers, name: str, L: int) -> 
     return (layers, places) if len(layers) == L else None
 
 
-def _read_node(message: memoryview) -> _Node:
-    """What counts here of a NodeProto."""
+def read_node(message: memoryview) -> Node:
+    """Read a NodeProto. Raises ModelFileError where it is no message."""
     texts: dict[int, list[str]] = {1: [], 2: [], 4: [""]}
     axis = 0
     for field in read_fields(message):
@@ -102,7 +103,7 @@ def _read_node(message: memoryview) -> _Node:
             attribute = {part.number: part.content for part in read_fields(field.content)}
             if bytes(attribute.get(1, b"")) == b"axis" and 3 in attribute:
                 axis = read_varint(attribute[3])
-    return _Node(texts[4][-1], texts[1], texts[2], axis)
+    return Node(texts[4][-1], texts[1], texts[2], axis)
 
 
 def _read_integer(message: memoryview) -> tuple[str, tuple[int, int]] | None:
@@ -113,3 +114,8 @@ def _read_integer(message: memoryview) -> tuple[str, tuple[int, int]] | None:
         return None
     rank = sum(field.number == 1 for field in fields)
     return str(content[8], "utf-8", "replace"), (int.from_bytes(content[9], "little", signed=True), rank)
+
+
+def name_of_weight(message: memoryview) -> str:
+    """The name of a TensorProto, or nothing. Raises ModelFileError where it is no message."""
+    return next((str(field.content, "utf-8", "replace") for field in read_fields(message) if field.number == 8), "")

@@ -10,8 +10,8 @@ import struct
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
-from charrnn.runtime.layers import Sizes, find_layers
-from charrnn.runtime.protobuf import Message, read_fields, write_message
+from charrnn.runtime.layers import Node, Sizes, find_layers, name_of_weight, read_node
+from charrnn.runtime.protobuf import Field, Message, read_fields, write_message
 
 __all__ = ["Choice", "StepGraph", "reading_graph", "writing_graph"]
 
@@ -49,13 +49,15 @@ class StepGraph:
         graph = [part for f in fields if f.number == _MODEL_GRAPH for part in read_fields(f.content)]
         nodes = [part for part in graph if part.number == _GRAPH_NODES]
         weights = [part for part in graph if part.number in (_GRAPH_WEIGHTS, _GRAPH_SPARSE_WEIGHTS)]
-        layers = find_layers([node.content for node in nodes], [weight.content for weight in weights], sizes)
+        read = [read_node(node.content) for node in nodes]
+        layers = find_layers(read, [weight.content for weight in weights], sizes)
         self.by_layer = layers is not None
         """Whether the states are carried as their layers, [batch, H] each, or whole, [L, batch, H]."""
         unneeded = layers.unneeded if layers else set()
         self.inside = [node.whole for place, node in enumerate(nodes) if place not in unneeded]
-        self.inside += [weight.whole for weight in weights if len(weight.whole) < _LARGE_BYTES]
-        self.outside = [weight.whole for weight in weights if len(weight.whole) >= _LARGE_BYTES]
+        outside = _large_weights(read, weights)
+        self.inside += [weight.whole for place, weight in enumerate(weights) if place not in outside]
+        self.outside = [weights[place].whole for place in outside]
         before = layers.before if layers else list(sizes)
         after = layers.after if layers else [f"next_{name}" for name in sizes]
         shapes = [
@@ -64,6 +66,24 @@ class StepGraph:
         self.before = [_Value(name, _FLOAT, shape) for name, shape in zip(before, shapes, strict=True)]
         self.after = [_Value(name, _FLOAT, shape) for name, shape in zip(after, shapes, strict=True)]
         self.V = V
+
+
+def _large_weights(graph: list[Node], weights: list[Field]) -> list[int]:
+    """Places of the weights to stand around the body.
+
+    Not those that are cast or scaled before they are used: in the body onnxruntime does that once, when it loads it.
+    """
+    names = [name_of_weight(weight.content) for weight in weights]
+    constant, folded = {"", *names}, set[str]()
+    for node in graph:
+        if constant.issuperset(node.inputs):
+            constant.update(node.outputs)
+            folded.update(node.inputs)
+    return [
+        place
+        for place, weight in enumerate(weights)
+        if len(weight.whole) >= _LARGE_BYTES and names[place] not in folded
+    ]
 
 
 def reading_graph(step: StepGraph) -> bytes:

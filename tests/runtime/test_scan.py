@@ -78,6 +78,23 @@ def test_large_weights_stand_around_the_body(tmp_path: Path) -> None:
     assert len(model._scans._step.outside) == 1
 
 
+def test_weights_that_are_cast_stay_inside(tmp_path: Path) -> None:
+    """A file of float16 weights: around the body they would be cast again for every character."""
+    reference = HandMade(H=330)
+    proto = reference.proto()
+    (tensor,) = (tensor for tensor in proto.graph.initializer if tensor.name == "W_h0")
+    half = numpy_helper.to_array(tensor).astype(np.float16)
+    tensor.CopyFrom(numpy_helper.from_array(half, "half"))
+    proto.graph.node.insert(0, helper.make_node("Cast", ["half"], ["W_h0"], to=TensorProto.FLOAT))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(proto.SerializeToString())
+    assert half.nbytes > 200_000
+    model = charrnn.load(path)
+    by_scan, by_step = write_both(model, SamplingConfig(), 1, 3, 100)
+    np.testing.assert_array_equal(by_scan, by_step)
+    assert model._scans._step.outside == []
+
+
 def test_states_of_another_form(tmp_path: Path) -> None:
     """Two states, which no node takes apart, are carried as they are."""
     path = tmp_path / "two.onnx"
