@@ -50,7 +50,9 @@ def vocabulary_of(V: int) -> Vocabulary:
 
 def model_of(V: int = 11, L: int = 1, seed: int = 0) -> CharRNN:
     torch.manual_seed(seed)
-    model = CharRNN(ModelConfig(vocabulary_size=V, embedding_size=E, hidden_size=H, num_layers=L, dropout=0.4))
+    model = CharRNN(
+        ModelConfig(vocabulary_size=V, embedding_size=E, hidden_size=H, num_layers=L, dropout=0.4, recurrence="fused")
+    )
     for name, parameter in model.named_parameters():
         if name.startswith("b_"):
             torch.nn.init.normal_(parameter, std=0.3)  # zero biases would hide a missing one
