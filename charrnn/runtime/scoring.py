@@ -22,7 +22,7 @@ __all__ = ["BLOCK_CHARS", "WARM_UP", "ScoredBlock", "Scores", "score", "score_bl
 BLOCK_CHARS = 2**19
 """Characters of a block: what bounds the memory (some 10 MB), and makes the warm-up 3 % of the work."""
 WARM_UP = 256
-"""Characters read, unscored, before a stream that starts inside a block; training's evaluation reads as many."""
+"""Characters read, unscored, before a stream that starts inside a block: what a state still remembers is newer."""
 _MAX_STREAMS = 64
 _MIN_STREAM_CHARS = 1024
 _LOGITS_AT_ONCE = 2**18
@@ -50,7 +50,7 @@ class Scores:
     accuracy: float
     """Share of the characters that were the likeliest."""
     characters: int
-    """Characters that were scored: all but the text's first."""
+    """Characters that were scored: of a whole text all but the first."""
 
     @property
     def bpc(self) -> float:

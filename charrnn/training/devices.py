@@ -44,7 +44,7 @@ def start(*, mixed_precision: str, threads: int, timeout_seconds: float = 600.0)
         )
     launcher_precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
     if mixed_precision == "auto":
-        mixed_precision = _fastest_precision() if launcher_precision == "no" else launcher_precision
+        mixed_precision = _fastest_precision(cpu) if launcher_precision == "no" else launcher_precision
     if cpu and mixed_precision == "fp16":
         raise ConfigError("mixed_precision is fp16: the CPU has none, use --mixed-precision bf16 or no")
     if launcher_precision not in ("no", mixed_precision):
@@ -69,9 +69,9 @@ def start(*, mixed_precision: str, threads: int, timeout_seconds: float = 600.0)
     return accelerator
 
 
-def _fastest_precision() -> str:
+def _fastest_precision(cpu: bool) -> str:
     """bf16 where the device has instructions for it, else no: emulated, it is slower than float32."""
-    if torch.cuda.is_available():
+    if not cpu:
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
     flags = _cpu_flags()
     return "bf16" if flags & {"avx512_bf16", "amx_bf16"} else "no"

@@ -1,8 +1,5 @@
 """Scoring a split: every character once, the state carried along the text, the same on any number of processes."""
 
-import math
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -10,33 +7,15 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from charrnn.model import CharRNN
+from charrnn.runtime.scoring import WARM_UP, Scores
 from charrnn.text.batches import Split
 from charrnn.text.stream import EncodedStream
 
-__all__ = ["WARM_UP", "Scores", "evaluate"]
+__all__ = ["evaluate"]
 
 MAX_STREAMS = 64
 MIN_STREAM_LENGTH = 1024
-WARM_UP = 256
-"""Characters read, unscored, before a stream that starts inside the split: what a state still remembers is newer."""
 _LENGTH = 128
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scores:
-    """How well a model predicts a text."""
-
-    loss_nats: float
-    """Mean negative log-likelihood of a character, in nats."""
-    accuracy: float
-    """Share of the characters that were the likeliest."""
-    characters: int
-    """Characters that were scored."""
-
-    @property
-    def bpc(self) -> float:
-        """Bits per character."""
-        return self.loss_nats / math.log(2)
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from torch import Tensor, manual_seed
 
 from charrnn.errors import CorpusError, TrainingError
 from charrnn.model import CharRNN, ModelConfig
+from charrnn.runtime.scoring import Scores
 from charrnn.text.batches import Split
 from charrnn.training import checkpoint as checkpoints
 from charrnn.training import summary
@@ -19,7 +20,7 @@ from charrnn.training.checkpoint import Checkpoint
 from charrnn.training.config import TrainConfig
 from charrnn.training.data import RunText
 from charrnn.training.devices import describe, from_main, lost_process, main_decides, start
-from charrnn.training.evaluation import Scores, evaluate
+from charrnn.training.evaluation import evaluate
 from charrnn.training.export_run import export_run
 from charrnn.training.learner import Learner
 from charrnn.training.origin import start_from

@@ -2,8 +2,8 @@
 
 import shlex
 
+from charrnn.runtime.scoring import Scores
 from charrnn.training.data import RunText
-from charrnn.training.evaluation import Scores
 from charrnn.training.learner import Learner
 from charrnn.training.run_directory import RunDirectory
 

@@ -9,9 +9,10 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 
 from charrnn.model import CharRNN
+from charrnn.runtime.scoring import WARM_UP
 from charrnn.text.batches import Split
 from charrnn.text.stream import EncodedStream
-from charrnn.training.evaluation import MAX_STREAMS, MIN_STREAM_LENGTH, WARM_UP, evaluate
+from charrnn.training.evaluation import MAX_STREAMS, MIN_STREAM_LENGTH, evaluate
 from tests.training.small import V, model_of, stream_of
 
 # The state starts at zero where a stream starts, and WARM_UP characters later what is left of that difference is
