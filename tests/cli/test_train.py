@@ -127,10 +127,9 @@ def test_what_a_run_says(trained: Finished) -> None:
     assert trained.stderr == "", "no warnings, and no progress bar where there is no terminal"
     start = r"text      alphabet: 2,600 characters, 26 distinct \(train 2,340, validation 130, test 130\); \w+ "
     assert re.match(start, lines[0])
-    assert lines[1:3] == [
-        "model     3,446 parameters, 1 x 30 tanh, recurrence fused",
-        "training  60 steps of 8 x 50 characters (stream), 12 epochs",
-    ]
+    # native where this machine has AVX-512 and a compiler
+    assert re.fullmatch(r"model     3,446 parameters, 1 x 30 tanh, recurrence (native|fused)", lines[1])
+    assert lines[2] == "training  60 steps of 8 x 50 characters (stream), 12 epochs"
     assert lines[3] == "hardware  1 process on cpu, 1 thread, fp32"
     assert lines[4] == f"run       {trained.run}"
     for step in (30, 60):
@@ -352,7 +351,7 @@ def test_a_run_from_another_s_weights(command: Command, trained: Finished, tmp_p
     status, stdout, stderr = command(*words, "--max-steps", 2)
     assert (status, stderr) == (0, "")
     known = f"{trained.run}, step 60: 6 of 7 characters known, 85.71% of the text; new: '!' 400"
-    assert f"fused\nweights   {known}\ntraining  2 steps" in stdout
+    assert f"\nweights   {known}\ntraining  2 steps" in stdout
     status, stdout, stderr = command(*words, "--max-steps", 3)
     assert (status, stderr) == (0, "")
     assert "weights" not in stdout
