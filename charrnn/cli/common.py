@@ -4,9 +4,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from charrnn.errors import CharRNNError
 
@@ -29,16 +29,23 @@ def exit_status(command: str, body: Callable[[], int | None]) -> int:
         tell(f"{command}: interrupted")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader has gone (`| head`): silence the interpreter's own flush at exit as well.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        give_up(sys.stdout)  # the reader has gone (`| head`)
         return EXIT_CLOSED_PIPE
 
 
 def tell(line: str) -> None:
     """Write a line to standard error, if that can be: what was asked for does not depend on it."""
-    if sys.stderr is not None:  # print would take standard output instead
-        with suppress(OSError):
-            print(line, file=sys.stderr, flush=True)
+    if sys.stderr is None:  # print would take standard output instead
+        return
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        give_up(sys.stderr)
+
+
+def give_up(stream: TextIO) -> None:
+    """Let what `stream` still holds go nowhere: the interpreter's flush at exit would fail, and change the status."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextmanager

@@ -1,12 +1,11 @@
 """What charrnn-sample writes: text on standard output as UTF-8, messages on standard error."""
 
 import io
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from charrnn.cli.common import tell
+from charrnn.cli.common import give_up, tell
 from charrnn.errors import CharRNNError
 
 __all__ = ["COMMAND", "Write", "say", "standard_output"]
@@ -30,7 +29,7 @@ def standard_output() -> Iterator[Write]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the flush at exit fails as well
+        give_up(sys.stdout)
         raise CharRNNError(
             f"the text cannot be written ({error.strerror}): free space there, or write elsewhere"
         ) from error
