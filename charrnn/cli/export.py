@@ -37,7 +37,7 @@ class ExportOptions:
     quantize: Literal["int8", "int4"] | None = None
     """Keep the matrices in 8 or 4 bits: smaller, and faster where H is large. Says what it costs in loss."""
     float16: bool = False
-    """Keep the weights in 16 bits: half the file, the same speed."""
+    """Keep the weights in 16 bits: half the file, no gain in speed."""
     opset: int = 18
     """ONNX opset to declare, 13 to 24: lower for an old runtime."""
 

@@ -50,8 +50,8 @@ def export_run(
     return Exported(summary=summary, difference=difference)
 
 
-def load_model(directory: RunDirectory, checkpoint: Checkpoint) -> CharRNN:
-    """The run's model with the checkpoint's weights. Raises as `export_run` does."""
+def load_model(directory: RunDirectory, checkpoint: Checkpoint, **changes: Any) -> CharRNN:
+    """The run's model with the checkpoint's weights; `changes` to its Architecture. Raises as `export_run` does."""
     description = directory.read_description()
     vocabulary, _ = directory.read_vocabulary()
     rows = checkpoint.model["fc.weight"].shape[0]
@@ -60,7 +60,7 @@ def load_model(directory: RunDirectory, checkpoint: Checkpoint) -> CharRNN:
             f"{directory.vocabulary}: has {len(vocabulary)} characters, the model {rows}: restore the run's own file"
         )
     try:
-        model = CharRNN(ModelConfig(vocabulary_size=rows, **description["config"]["model"]))
+        model = CharRNN(ModelConfig(vocabulary_size=rows, **description["config"]["model"] | changes))
         model.load_state_dict(checkpoint.model)
     except (KeyError, TypeError, RuntimeError) as error:
         raise RunError(

@@ -49,7 +49,9 @@ def measure_loss_change(directory: RunDirectory, checkpoint: Checkpoint, file: P
     def score(model: StepModel) -> Scores:
         return Scores.of(score_blocks(model, [stream.read(start, min(stop, start + _MAX_CHARS))]))
 
-    model = score(TorchStep(load_model(directory, checkpoint).eval(), vocabulary))
+    # Whatever it was trained with: not every way of running the recurrence is there on this machine.
+    trained = load_model(directory, checkpoint, recurrence="auto")
+    model = score(TorchStep(trained.eval(), vocabulary))
     scores = score(OnnxModel.load(file))
     return LossChange(model_nats=model.loss_nats, file_nats=scores.loss_nats, characters=scores.characters)
 

@@ -136,6 +136,16 @@ def test_without_the_text_the_cost_is_told_in_logits(
     assert (run / "model-int8.onnx").exists()
 
 
+def test_a_run_from_a_gpu_is_scored_here(command: Command, run: Path) -> None:
+    """Its backend is not on this machine; the model is the same."""
+    config = json.loads((run / "config.json").read_text())
+    config["config"]["model"]["recurrence"] = "cudnn"
+    (run / "config.json").write_text(json.dumps(config))
+    status, stdout, _ = command(run, "--quantize", "int8")
+    assert status == 0
+    assert SCORED.search(stdout)
+
+
 def test_an_opset_for_an_old_runtime(command: Command, run: Path) -> None:
     assert command(run, "--opset", "13")[0] == 0
     (standard,) = onnx.load(run / "model.onnx").opset_import
