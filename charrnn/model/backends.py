@@ -13,10 +13,10 @@ from torch import Tensor
 from charrnn.errors import ConfigError
 from charrnn.model import cudnn, native, triton_recurrence
 from charrnn.model.fused import fused
-from charrnn.model.loss import TORCH, Products
+from charrnn.model.loss import LossAndGradients, in_pieces
 from charrnn.model.recurrence import Recurrence, reference
 
-__all__ = ["BACKENDS", "Backend", "Setting", "backend", "chosen", "products"]
+__all__ = ["BACKENDS", "Backend", "Setting", "backend", "chosen", "loss"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +48,8 @@ class Backend:
     """The reason why it cannot run in a setting; empty where it can."""
     better: Callable[[Setting], bool] = lambda setting: True
     """Whether `auto` prefers it, where it can run, to those that come after it in the table: as measured."""
-    products: Products = TORCH
-    """The products of the output layer that go with it."""
+    loss: LossAndGradients = in_pieces
+    """The output layer and its loss that go with it."""
 
 
 # `cudnn` and `triton` are not measured: until they are, they run by name only. On CUDA `auto` takes `fused`, the one
@@ -58,7 +58,7 @@ BACKENDS: dict[str, Backend] = {
     "native": Backend(
         native.native,
         lambda setting: native.why_not(setting.device, setting.dtype),
-        products=Products(native.linear, native.outer_products),
+        loss=native.output_loss,
     ),
     "cudnn": Backend(
         cudnn.cudnn,
@@ -99,6 +99,6 @@ def backend(name: str) -> Recurrence:
     return recurrence
 
 
-def products(name: str, outputs: Tensor) -> Products:
-    """The output layer's products of the backend that `backend(name)` runs for `outputs` [T, B, H]."""
-    return BACKENDS[chosen(name, Setting.of(outputs))].products
+def loss(name: str, outputs: Tensor) -> LossAndGradients:
+    """The output layer and its loss of the backend that `backend(name)` runs for `outputs` [T, B, H]."""
+    return BACKENDS[chosen(name, Setting.of(outputs))].loss

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from charrnn.model.backends import Setting, backend, chosen, products
+from charrnn.model import backends
+from charrnn.model.backends import Setting, backend, chosen
 from charrnn.model.config import ModelConfig
 from charrnn.model.initialisation import initialise
 from charrnn.model.loss import output_loss
@@ -78,7 +79,7 @@ class CharRNN(nn.Module):
             self.fc.bias,
             targets,
             scale=scale,
-            products=products(self.config.recurrence, outputs),
+            run=backends.loss(self.config.recurrence, outputs),
         )
         return loss, sums, state
 

@@ -1,7 +1,8 @@
-"""The recurrence in C++, for CPUs with AVX-512: `native.cpp`, compiled on this machine at its first use.
+"""The recurrence, and the output layer with its loss, in C++ for CPUs with AVX-512.
 
-Optional: where there is no compiler or no AVX-512, `why_not` says so and `fused` does the same. The library is kept in
-charrnn's cache ($CHARRNN_CACHE, else ~/.cache/charrnn), under a name that has the source and the CPU in it.
+`native.cpp` is compiled on this machine at its first use. Optional: where there is no compiler or no AVX-512, `why_not`
+says so and `fused` does the same. The library is kept in charrnn's cache ($CHARRNN_CACHE, else ~/.cache/charrnn), under
+a name that has the source and the CPU in it.
 """
 
 import ctypes
@@ -21,7 +22,7 @@ from torch.autograd.function import once_differentiable
 
 from charrnn.model.recurrence import in_autocast_dtype
 
-__all__ = ["linear", "native", "outer_products", "why_not"]
+__all__ = ["native", "output_loss", "why_not"]
 
 _SOURCE = Path(__file__).with_name("native.cpp")
 # -fopenmp: the threads are torch's own, for the library finds torch's OpenMP in the process. -w: GCC 12 warns of its
@@ -97,21 +98,33 @@ def _recur(name: str, *tensors: Tensor) -> None:
     _call(name, tensors, (T, B, H), min(torch.get_num_threads(), B))
 
 
-def linear(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """rows [N, K], weight [J, K], bias [J] -> rows weight^T + bias, float32 [N, J]."""
-    (N, K), J = rows.shape, len(weight)
-    result = rows.new_empty(N, J, dtype=torch.float32)
-    _call("linear", (rows, weight.contiguous(), bias, result), (N, J, K), min(torch.get_num_threads(), N))
-    return result
+def output_loss(
+    outputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, scale: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The same as `charrnn.model.loss.in_pieces`, float32 or bfloat16, on a CPU."""
+    (N, H), V = outputs.shape, len(weight)
+    threads = _threads(N)
+    grad_outputs = torch.empty_like(outputs)
+    grad_weight = outputs.new_zeros(threads, V, H, dtype=torch.float32)
+    grad_bias = grad_weight.new_zeros(threads, (V + 31) // 32 * 32)  # whole vectors
+    sums = grad_weight.new_zeros(threads, 2, dtype=torch.float64)
+    tensors = (outputs, weight.contiguous(), bias, targets, grad_outputs, grad_weight, grad_bias, sums)
+    _call("output_loss", (*tensors, torch.tensor(scale)), (N, V, H), threads)
+    return sums.sum(0).float(), grad_outputs, grad_weight.sum(0).mul_(scale), grad_bias[:, :V].sum(0).mul_(scale)
 
 
-def outer_products(a: Tensor, b: Tensor) -> Tensor:
+def _outer_products(a: Tensor, b: Tensor) -> Tensor:
     """a [N, M], b [N, K] -> a^T b, float32 [M, K]."""
     (N, M), K = a.shape, b.shape[1]
-    threads = min(torch.get_num_threads(), N)
-    parts = a.new_empty(threads, M, K, dtype=torch.float32)
+    threads = _threads(N)
+    parts = a.new_zeros(threads, M, K, dtype=torch.float32)
     _call("outer_products", (a, b, parts), (N, M, K), threads)
     return parts.sum(0)
+
+
+def _threads(rows: int) -> int:
+    """Threads among which `rows` are shared out: what each one adds up it adds up by itself, in memory of its own."""
+    return max(1, min(torch.get_num_threads(), rows // 128))
 
 
 class _Native(torch.autograd.Function):
@@ -134,7 +147,7 @@ class _Native(torch.autograd.Function):
         grad_state = grad_inputs[0] @ W_h if ctx.needs_input_grad[1] else None
         grad_W_h = None
         if ctx.needs_input_grad[2]:
-            grad_W_h = outer_products(grad_inputs.flatten(0, 1), history[:-1].flatten(0, 1)).to(W_h.dtype)
+            grad_W_h = _outer_products(grad_inputs.flatten(0, 1), history[:-1].flatten(0, 1)).to(W_h.dtype)
         return grad_inputs, grad_state, grad_W_h
 
 

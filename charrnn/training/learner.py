@@ -128,7 +128,8 @@ class Learner:
         self.last_learning_rate = self._learning_rate()
         for group in self.optimiser.param_groups:
             group["lr"] = self.last_learning_rate
-        norm: Tensor = self.accelerator.clip_grad_norm_(self.model.parameters(), settings.clip_norm or float("inf"))
+        self.accelerator.unscale_gradients()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm or float("inf"))
         self.optimiser.step()
         self.optimiser.zero_grad()
         return norm

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from charrnn.model import loss as module
 from charrnn.model import native
-from charrnn.model.loss import TORCH, Products, output_loss
+from charrnn.model.loss import LossAndGradients, in_pieces, output_loss
 
 N, H, V = 17, 5, 11
 
@@ -19,14 +19,14 @@ def problem(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor,
     return *(leaf.to(dtype).requires_grad_() for leaf in leaves), torch.randint(V, (N,), generator=generator)  # type: ignore[return-value]
 
 
-def products_of(name: str, dtype: torch.dtype) -> Products:
-    """Those of torch, or of `native`; where it cannot compute in `dtype` on this machine, the test is skipped."""
+def run_of(name: str, dtype: torch.dtype) -> LossAndGradients:
+    """That of torch, or of `native`; where it cannot compute in `dtype` on this machine, the test is skipped."""
     if name == "torch":
-        return TORCH
+        return in_pieces
     reason = native.why_not(torch.device("cpu"), dtype)
     if reason:
         pytest.skip(reason)
-    return Products(native.linear, native.outer_products)
+    return native.output_loss
 
 
 @pytest.fixture(params=[1, 3 * V, 2**20])
@@ -41,11 +41,11 @@ def _pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     ("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 0.02)]
 )
 @pytest.mark.parametrize("factor", [1.0, -2.5])
-@pytest.mark.parametrize("products", ["torch", "native"])
-def test_it_is_linear_and_cross_entropy(dtype: torch.dtype, tolerance: float, factor: float, products: str) -> None:
+@pytest.mark.parametrize("run", ["torch", "native"])
+def test_it_is_linear_and_cross_entropy(dtype: torch.dtype, tolerance: float, factor: float, run: str) -> None:
     *leaves, targets = problem(dtype)
     *expected_leaves, _ = problem()
-    loss, sums = output_loss(*leaves, targets, scale=0.5, products=products_of(products, dtype))
+    loss, sums = output_loss(*leaves, targets, scale=0.5, run=run_of(run, dtype))
     outputs, weight, bias = expected_leaves
     logits = F.linear(outputs, weight, bias)
     expected = F.cross_entropy(logits, targets, reduction="sum")
@@ -85,32 +85,46 @@ def test_under_autocast_the_products_are_bfloat16_and_the_losses_float32() -> No
     assert {gradient.dtype for gradient in gradients} == {torch.float32}
 
 
-def test_a_loss_beyond_float32_s_exponentials() -> None:
+@pytest.mark.parametrize("run", ["torch", "native"])
+def test_a_loss_beyond_float32_s_exponentials(run: str) -> None:
     """The true character has a probability of exp(-400): no logarithm of zero."""
     logits = torch.tensor([[400.0, 0.0]])
-    loss, sums = output_loss(logits, torch.eye(2), torch.zeros(2), torch.tensor([1]))
+    loss, sums = output_loss(logits, torch.eye(2), torch.zeros(2), torch.tensor([1]), run=run_of(run, torch.float32))
     assert (loss.item(), sums.tolist()) == (400, [400, 0])
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-5)])
-@pytest.mark.parametrize(("N", "M", "K"), [(1, 1, 1), (2, 9, 33), (300, 40, 7), (600, 17, 65), (7, 32, 64)])
+# bfloat16: dz and dh are rounded to 8 bits once each.
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2**-7)])
+@pytest.mark.parametrize(("N", "H", "V"), [(1, 1, 1), (2, 9, 33), (300, 40, 7), (600, 17, 65), (7, 32, 64)])
 @pytest.mark.parametrize("threads", [1, 3])
-def test_the_native_products(
-    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, tolerance: float, N: int, M: int, K: int, threads: int
+def test_native_around_its_tiles(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, tolerance: float, N: int, H: int, V: int, threads: int
 ) -> None:
-    """Around its tiles (8 x 32), its chunks (128 of N, 256 in bfloat16), and more threads than rows."""
-    linear, outer_products = products_of("native", dtype)
+    """Its tiles are 8 x 32, its blocks 64 of N, its chunks 128 (256 in bfloat16); a thread takes 128 of N or more."""
+    run = run_of("native", dtype)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     generator = torch.Generator().manual_seed(N)
-    shapes = (N, M), (N, K), (K, M), (K,)
-    a, b, weight, bias = (torch.randn(shape, generator=generator).to(dtype) for shape in shapes)
-    for ours, theirs in (
-        (outer_products(a, b), a.double().T @ b.double()),
-        (linear(a, weight, bias), F.linear(a.double(), weight.double(), bias.double())),
-    ):
-        # Exact inputs, float32 sums of up to 600 products.
-        assert ours.dtype == torch.float32
+    leaves = [torch.randn(shape, generator=generator).to(dtype) for shape in ((N, H), (V, H), (V,))]
+    targets = torch.randint(V, (N,), generator=generator)
+    sums, *gradients = run(*leaves, targets, 0.5)  # type: ignore[call-arg, arg-type]
+    expected_sums, *expected = in_pieces(*(leaf.double() for leaf in leaves), targets, 0.5)  # type: ignore[call-arg, arg-type]
+    assert sums[1] == expected_sums[1]
+    # Exact inputs, float32 sums; exp by a series to 4 terms in bfloat16.
+    assert sums[0].item() == pytest.approx(expected_sums[0].item(), rel=1e-5 if dtype == torch.float32 else 1e-4)
+    assert [gradient.dtype for gradient in gradients] == [dtype, torch.float32, torch.float32]
+    for ours, theirs in zip(gradients, expected, strict=True):
         torch.testing.assert_close(ours.double(), theirs, rtol=tolerance, atol=tolerance * theirs.abs().max().item())
+
+
+@pytest.mark.parametrize("run", ["torch", "native"])
+def test_a_nan_stays_one(run: str) -> None:
+    """A run stops where its loss is no number; a kernel that lost it would train on."""
+    outputs = torch.zeros(3, 2)
+    outputs[1] = torch.nan
+    loss, _ = output_loss(
+        outputs, torch.ones(4, 2), torch.zeros(4), torch.tensor([0, 1, 2]), run=run_of(run, torch.float32)
+    )
+    assert loss.isnan()
 
 
 def test_float16_loses_no_gradient_to_the_scale() -> None:
