@@ -11,8 +11,6 @@ import argparse
 import gc
 import json
 import math
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -21,6 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from machine import machine
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -141,7 +141,10 @@ def main() -> None:
     if options.worker:
         worker(options.batch_size, options.hidden_size, options.accumulation)
         return
-    record: dict[str, Any] = {"command": "python benchmarks/scaling.py " + " ".join(sys.argv[1:]), **machine()}
+    record: dict[str, Any] = {
+        "command": "python benchmarks/scaling.py " + " ".join(sys.argv[1:]),
+        **machine("torch", "accelerate"),
+    }
     record["local"] = here = local()
     if options.rates:
         record["links"] = links(options.rates, options.delay_ms, here)
@@ -215,22 +218,6 @@ def read_out(here: dict[str, Any], gbit: float, hop_us: float) -> None:
                 f"| {processes} | {batch} | {rows:g} | {step * 1e3:.1f} ms | {reduce * 1e3:.2f} ms "
                 f"| {alone / step:.1f} | {alone / step / processes:.0%} |"
             )
-
-
-def machine() -> dict[str, str]:
-    """What the figures were measured on."""
-    import accelerate
-    import torch
-
-    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, cwd=ROOT)
-    cpu = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "")
-    return {
-        "commit": head.stdout.strip(),
-        "cpu": f"{os.cpu_count()} x {cpu.partition(':')[2].strip()}",
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "accelerate": accelerate.__version__,
-    }
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ alternate. Prints a table, then one JSON line per row with the median, the sprea
 import argparse
 import json
 import os
-import platform
 import random
 import re
 import shutil
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from machine import machine
 
 from charrnn.text.batches import Batches, Split, StreamBatches, WindowBatches
 from charrnn.text.builtin import LOCAL
@@ -106,29 +106,10 @@ def report(table: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
         "command": f"python benchmarks/text.py --megabytes {arguments.megabytes} --repeats {arguments.repeats}",
         "batch": [BATCH, LENGTH + 1],
         "stride": STRIDE,
-        **machine(),
+        **machine("numpy", "pyarrow", "datasets"),
     }
     for line in table:
         print(json.dumps({**line, "name": line["name"].strip(), **setting}))
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    import datasets
-    import pyarrow
-
-    head = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
-    )
-    cpu = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "")
-    return {
-        "commit": head.stdout.strip(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "pyarrow": pyarrow.__version__,
-        "datasets": datasets.__version__,
-        "cpu": cpu.partition(":")[2].strip() or platform.machine(),
-    }
 
 
 # The measurements, each in a process of its own.

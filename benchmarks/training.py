@@ -14,7 +14,6 @@ import argparse
 import itertools
 import json
 import os
-import platform
 import re
 import statistics
 import subprocess
@@ -25,6 +24,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from machine import machine
 
 ROOT = Path(__file__).parents[1]
 E = 32
@@ -326,20 +327,6 @@ def measure(cell: Cell, names: list[str], threads: int, rounds: int) -> list[dic
     return rows
 
 
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    from importlib.metadata import version
-
-    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, cwd=ROOT)
-    cpu = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "")
-    return {
-        "commit": head.stdout.strip(),
-        "cpu": f"{os.cpu_count()} x {cpu.partition(':')[2].strip()}",
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "accelerate")},
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     sizes = {"hidden": [512], "batch": [64], "length": [100], "vocabulary": [60], "layers": [1]}
@@ -356,7 +343,7 @@ def main() -> None:
     if options.worker:
         worker(options.worker[0], Cell(**json.loads(options.worker[1])), options.threads)
         return
-    setting = {"threads": options.threads, "rounds": options.rounds, **machine()}
+    setting = {"threads": options.threads, "rounds": options.rounds, **machine("torch", "accelerate")}
     columns = ["H", "B", "T", "V", "L", "precision", "contender", "ms a step", "spread", "ratio", "of matrix rate"]
     columns += ["peak memory", "disturbed rounds"]
     print(f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
