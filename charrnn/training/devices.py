@@ -4,6 +4,7 @@ import ctypes
 import json
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -96,8 +97,8 @@ def _keep_freed_memory() -> None:
     glibc gives large blocks back to the kernel at once, and each page of them costs a fault when it comes again: at
     H=512, B=64, T=100 in bfloat16 3,473 faults a step, 8 ms of kernel time in 41 ms (docs/benchmarks.md).
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc's; other C libraries have none, or ignore it
-    if mallopt is not None:
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:  # glibc's; musl has none
         for parameter in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
             mallopt(parameter, 2**30)
 

@@ -1,6 +1,9 @@
 """What one process finds, all of them know: tried with two real ones."""
 
+import ctypes
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,3 +78,31 @@ def test_another_error_is_no_lost_process() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.zeros(2, 3) @ torch.zeros(2, 3)
     assert lost_process(caught.value) is None
+
+
+FREED_MEMORY = """
+import resource, sys
+import torch
+from charrnn.training import devices
+if sys.argv[1] == "kept":
+    devices.start(mixed_precision="no", threads=1)
+pages = 40 * 2**20 // resource.getpagesize()
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(10 * 2**20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults() / pages)
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="this C library has no mallopt")
+def test_what_a_step_frees_is_there_for_the_next() -> None:
+    """A tensor of 40 MB, made, freed and made again: each of its pages is a fault, unless the memory was kept."""
+    shares = {}
+    for which in ("kept", "given back"):
+        command = [sys.executable, "-c", FREED_MEMORY, which]
+        shares[which] = float(subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout)
+    if shares["given back"] < 0.9:
+        pytest.skip("huge pages: memory that comes again costs nothing here")
+    assert shares["kept"] < 0.1
