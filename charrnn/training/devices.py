@@ -92,15 +92,16 @@ def _cpu_flags() -> set[str]:
 
 
 def _keep_freed_memory() -> None:
-    """Have the C library keep what a step frees for the next step, which asks for the same again.
+    """Have the C library keep the blocks that a step frees for the next step, which asks for the same again.
 
-    glibc gives large blocks back to the kernel at once, and each page of them costs a fault when it comes again: at
-    H=512, B=64, T=100 in bfloat16 3,473 faults a step, 8 ms of kernel time in 41 ms (docs/benchmarks.md).
+    glibc gives them back to the kernel at once, and each page of them is a fault when it comes again: at H=512, B=64,
+    T=100 in bfloat16 3,473 faults a step, 8 ms of kernel time in 41 ms. Blocks of more than 32 MB still go back: in a
+    heap of what was kept they would find no hole of their size, and memory would grow by a third.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:  # glibc's; musl has none
-        for parameter in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
-            mallopt(parameter, 2**30)
+        mallopt(_M_MMAP_THRESHOLD, 2**25)
+        mallopt(_M_TRIM_THRESHOLD, 2**30)
 
 
 def _same_bits_every_time() -> None:
