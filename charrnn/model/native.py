@@ -101,8 +101,10 @@ def _recur(name: str, *tensors: Tensor) -> None:
 def output_loss(
     outputs: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, scale: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The same as `charrnn.model.loss.in_pieces`, float32 or bfloat16, on a CPU."""
+    """The same as `charrnn.model.loss.in_pieces`, float32 or bfloat16, on a CPU. Raises IndexError as torch does."""
     (N, H), V = outputs.shape, len(weight)
+    if not 0 <= int(targets.min()) <= int(targets.max()) < V:
+        raise IndexError(f"targets from {int(targets.min())} to {int(targets.max())}: they must be within [0, {V})")
     threads = _threads(N)
     grad_outputs = torch.empty_like(outputs)
     grad_weight = outputs.new_zeros(threads, V, H, dtype=torch.float32)

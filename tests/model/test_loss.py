@@ -127,6 +127,15 @@ def test_a_nan_stays_one(run: str) -> None:
     assert loss.isnan()
 
 
+@pytest.mark.parametrize("run", ["torch", "native"])
+@pytest.mark.parametrize("target", [-1, V])
+def test_no_target_beyond_the_vocabulary(run: str, target: int) -> None:
+    *leaves, targets = problem(torch.float32)
+    targets[3] = target
+    with pytest.raises((IndexError, RuntimeError), match=r"bound|within"):
+        output_loss(*leaves, targets, run=run_of(run, torch.float32))
+
+
 def test_float16_loses_no_gradient_to_the_scale() -> None:
     """With a loss that is scaled up only after `scale`, as a GradScaler does: 1e-7 alone is nearly float16's zero."""
     outputs, weight, bias, targets = problem(torch.float16)
