@@ -255,18 +255,39 @@ private:
     std::vector<number> a_panels, b_panels;
 };
 
-// out [threads, M, K], zero at first, to be added up: each thread has the outer products of its part of the N rows. That
-// is dW_h, from da and h.
+// Sums that each thread adds to by itself, in memory of its own: the first in `out`, which is zero at first.
+template <class Number>
+class Parts {
+public:
+    Parts(Number* out, int64_t size, int64_t threads) : out(out), size(size), others((threads - 1) * size) {}
+
+    Number* of(int64_t thread) { return thread ? &others[(thread - 1) * size] : out; }
+
+    void add_up(int64_t threads) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+        for (int64_t i = 0; i < size; ++i)
+            for (int64_t at = i; at < static_cast<int64_t>(others.size()); at += size) out[i] += others[at];
+    }
+
+private:
+    Number* out;
+    int64_t size;
+    std::vector<Number> others;
+};
+
+// out [M, K], zero at first: the sum of the outer products of N rows, dW_h from da and h. Each thread has its part of N.
 template <class T>
 void outer_products(const typename T::number* a, const typename T::number* b, float* out, int64_t N, int64_t M,
                     int64_t K, int64_t threads) {
+    Parts<float> parts(out, M * K, threads);
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (int64_t thread = 0; thread < threads; ++thread) {
-        OuterProducts<T> sums(out + thread * M * K, M, K);
+        OuterProducts<T> sums(parts.of(thread), M, K);
         const int64_t end = N * (thread + 1) / threads;
         for (int64_t n = N * thread / threads; n < end; n += sums.CHUNK)
             sums.add(a + n * M, M, b + n * K, K, std::min(end - n, sums.CHUNK));
     }
+    parts.add_up(threads);
 }
 
 // One row of logits z [V], overwritten: dz = softmax(z) - onehot(target), added to db; the loss and whether the target
@@ -296,9 +317,9 @@ void cross_entropy(float* z, int64_t V, int64_t target, typename T::number* dz, 
     sums[1] += of_target >= highest;
 }
 
-// The output layer and its loss: h [N, H], W [V, H], bias [V], targets [N] -> dh [N, H], and, zero at first and to be
-// added up, dW [threads, V, H], db [threads, padded(V)], sums [threads, 2]. dh alone is multiplied by `scale`. Each
-// thread takes its rows from the logits to the gradients, a chunk at a time.
+// The output layer and its loss: h [N, H], W [V, H], bias [V], targets [N] -> dh [N, H], and, zero at first, dW [V, H],
+// db [padded(V)], sums [2]. dh alone is multiplied by `scale`. Each thread takes its rows from the logits to the
+// gradients, a chunk at a time.
 template <class T>
 void output_loss(const typename T::number* h, const typename T::number* W, const typename T::number* bias,
                  const int64_t* targets, typename T::number* dh, float* dW, float* db, double* sums, int64_t N,
@@ -307,9 +328,11 @@ void output_loss(const typename T::number* h, const typename T::number* W, const
     constexpr int64_t BLOCK = 8 * ROWS, CHUNK = OuterProducts<T>::CHUNK;
     const auto to_logits = packed<T>(W, H, V, 1, H, threads), to_dh = packed<T>(W, V, H, H, 1, threads);
     const int64_t h_stride = padded(H) + VECTOR, z_stride = padded(V) + VECTOR;
+    Parts<float> dW_parts(dW, V * H, threads), db_parts(db, padded(V), threads);
+    Parts<double> sums_parts(sums, 2, threads);
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (int64_t thread = 0; thread < threads; ++thread) {
-        OuterProducts<T> products(dW + thread * V * H, V, H);
+        OuterProducts<T> products(dW_parts.of(thread), V, H);
         std::vector<number> rows(CHUNK * h_stride), dz(CHUNK * z_stride);
         std::vector<float> z(BLOCK * z_stride);
         const int64_t end = N * (thread + 1) / threads;
@@ -324,7 +347,7 @@ void output_loss(const typename T::number* h, const typename T::number* W, const
                 multiply<T>(&rows[block * h_stride], h_stride, to_logits.data(), H, V, size, logits);
                 for (int64_t n = 0; n < size; ++n)
                     cross_entropy<T>(&z[n * z_stride], V, targets[begin + block + n], &dz[(block + n) * z_stride],
-                                     db + thread * padded(V), sums + 2 * thread);
+                                     db_parts.of(thread), sums_parts.of(thread));
             }
             const auto gradients = [&](int64_t n, int64_t j, __m512 sum, __mmask16 mask) {
                 T::store(dh + (begin + n) * H + j, _mm512_mul_ps(sum, _mm512_set1_ps(scale)), mask);
@@ -333,6 +356,9 @@ void output_loss(const typename T::number* h, const typename T::number* W, const
             products.add(dz.data(), z_stride, rows.data(), h_stride, count);
         }
     }
+    dW_parts.add_up(threads);
+    db_parts.add_up(1);
+    sums_parts.add_up(1);
 }
 
 template <class T>

@@ -105,27 +105,24 @@ def output_loss(
     (N, H), V = outputs.shape, len(weight)
     if not 0 <= int(targets.min()) <= int(targets.max()) < V:
         raise IndexError(f"targets from {int(targets.min())} to {int(targets.max())}: they must be within [0, {V})")
-    threads = _threads(N)
-    grad_outputs = torch.empty_like(outputs)
-    grad_weight = outputs.new_zeros(threads, V, H, dtype=torch.float32)
-    grad_bias = grad_weight.new_zeros(threads, (V + 31) // 32 * 32)  # whole vectors
-    sums = grad_weight.new_zeros(threads, 2, dtype=torch.float64)
+    grad_outputs, grad_weight = torch.empty_like(outputs), torch.zeros_like(weight, dtype=torch.float32)
+    grad_bias = grad_weight.new_zeros((V + 31) // 32 * 32)  # whole vectors
+    sums = torch.zeros(2, dtype=torch.float64)
     tensors = (outputs, weight.contiguous(), bias, targets, grad_outputs, grad_weight, grad_bias, sums)
-    _call("output_loss", (*tensors, torch.tensor(scale)), (N, V, H), threads)
-    return sums.sum(0).float(), grad_outputs, grad_weight.sum(0).mul_(scale), grad_bias[:, :V].sum(0).mul_(scale)
+    _call("output_loss", (*tensors, torch.tensor(scale)), (N, V, H), _threads(N))
+    return sums.float(), grad_outputs, grad_weight.mul_(scale), grad_bias[:V].mul_(scale)
 
 
 def _outer_products(a: Tensor, b: Tensor) -> Tensor:
     """a [N, M], b [N, K] -> a^T b, float32 [M, K]."""
     (N, M), K = a.shape, b.shape[1]
-    threads = _threads(N)
-    parts = a.new_zeros(threads, M, K, dtype=torch.float32)
-    _call("outer_products", (a, b, parts), (N, M, K), threads)
-    return parts.sum(0)
+    result = a.new_zeros(M, K, dtype=torch.float32)
+    _call("outer_products", (a, b, result), (N, M, K), _threads(N))
+    return result
 
 
 def _threads(rows: int) -> int:
-    """Threads among which `rows` are shared out: what each one adds up it adds up by itself, in memory of its own."""
+    """Threads among which `rows` are shared out: what each one adds up is in memory of its own."""
     return max(1, min(torch.get_num_threads(), rows // 128))
 
 
