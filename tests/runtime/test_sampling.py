@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 
 from charrnn.errors import ConfigError
 from charrnn.runtime import Sampler, SamplingConfig, fresh_seed
-from charrnn.runtime.sampling import eligible
+from charrnn.runtime.sampling import choose
 
 B, V = 3, 13
 LOGITS = np.random.default_rng(5).normal(size=(B, V)).astype(np.float32)
@@ -70,22 +70,36 @@ def test_rows_are_independent() -> None:
     assert abs(agreeing - expected) < 4 * math.sqrt(expected * (1 - expected) / draws)
 
 
-@given(logits_of, st.floats(0.01, 10), st.integers(0, 12), st.floats(0.001, 1))
-def test_eligible_is_the_definition(logits: np.ndarray, temperature: float, top_k: int, top_p: float) -> None:
-    mask = eligible(logits, SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p))
-    for row, allowed in zip(logits, mask, strict=True):
-        order = np.argsort(-row, kind="stable")[: top_k or None]
-        before = np.concatenate([[0.0], np.cumsum(softmax(row[order], temperature))[:-1]])
-        clear = np.abs(before - top_p) > 1e-9  # where p falls on a sum, rounding decides
-        np.testing.assert_array_equal(allowed[order][clear], ((before < top_p) | (top_p == 1))[clear])
-        assert not allowed[np.setdiff1d(np.arange(len(row)), order)].any()
-        assert allowed[order[0]]
+def eligible(logits: np.ndarray, config: SamplingConfig) -> np.ndarray:
+    """The places, from the likeliest down, that are chosen where their noise is the loudest: bool [B, K]."""
+    K = min(config.top_k or logits.shape[1], logits.shape[1])
+    order = np.argsort(-logits, axis=1, kind="stable")
+    mask = np.zeros((len(logits), K), bool)
+    for place in range(K):
+        noise = np.full(mask.shape, 2.0**-90 if config.top_p < 1 else 0, np.float32)
+        noise[:, place] = 1000
+        mask[:, place] = choose(logits, noise, config) == order[:, place]
+    return mask
+
+
+@given(logits_of, st.floats(0.01, 10), st.integers(1, 12), st.floats(0.001, 1))
+def test_which_characters_can_be_chosen(logits: np.ndarray, temperature: float, top_k: int, top_p: float) -> None:
+    config = SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p)
+    for row, allowed in zip(logits, eligible(logits, config), strict=True):
+        top = np.sort(row)[::-1][:top_k]
+        probabilities = softmax(top, temperature)
+        before = np.concatenate([[0.0], np.cumsum(probabilities)[:-1]])
+        # Where p falls on a sum, rounding decides (float32, sums of 9 numbers below 1); and 0 cannot be the loudest.
+        clear = (np.abs(before - top_p) > 1e-6) & (probabilities > 1e-20) | (top_p == 1)
+        np.testing.assert_array_equal(allowed[clear], ((before < top_p) | (top_p == 1))[clear])
+        assert allowed[0]
 
 
 @given(st.integers(1, V))
 def test_exactly_k_of_equals_are_kept(k: int) -> None:
-    mask = eligible(np.zeros((B, V), np.float32), SamplingConfig(top_k=k))
-    np.testing.assert_array_equal(mask, np.broadcast_to(np.arange(V) < k, (B, V)))
+    sampler = Sampler(SamplingConfig(top_k=k), 0, B)
+    chosen = np.stack([sampler.choose(np.zeros((B, V), np.float32)) for _ in range(100)])
+    assert set(chosen.ravel().tolist()) == set(range(k))
 
 
 @given(st.integers(0, 2**64), st.integers(1, 40), st.integers(1, 40))
@@ -162,11 +176,29 @@ def test_a_seed_or_a_number_of_samples_out_of_range() -> None:
             Sampler(SamplingConfig(), 0, num_samples)
 
 
-def test_the_text_of_a_seed_is_as_the_contract_says() -> None:
-    """export/README.md: argmax of logits / T - log(e), e from default_rng([seed, row]), V numbers a character."""
+@pytest.mark.parametrize("top_k", [0, 5])
+def test_the_text_of_a_seed_is_as_the_contract_says(top_k: int) -> None:
+    """export/README.md: argmax of logits / T - log(e), e from default_rng([seed, row]), V or k numbers a character."""
     seed, temperature = 11, 0.8
-    sampler = Sampler(SamplingConfig(temperature=temperature), seed, B)
+    sampler = Sampler(SamplingConfig(temperature=temperature, top_k=top_k), seed, B)
     generators = [np.random.default_rng([seed, row]) for row in range(B)]
+    order = np.argsort(-LOGITS, axis=1, kind="stable")[:, :top_k] if top_k else np.tile(np.arange(V), (B, 1))
     for _ in range(600):
-        noise = np.stack([-np.log(rng.standard_exponential(V)) for rng in generators])
-        np.testing.assert_array_equal(sampler.choose(LOGITS), (LOGITS / temperature + noise).argmax(axis=1))
+        e = np.stack([rng.standard_exponential(order.shape[1]) for rng in generators])
+        place = (np.take_along_axis(LOGITS, order, axis=1) / temperature - np.log(e)).argmax(axis=1)
+        np.testing.assert_array_equal(sampler.choose(LOGITS), order[np.arange(B), place])
+
+
+def test_the_text_of_a_seed_with_top_p_is_as_the_contract_says() -> None:
+    """Of the characters that are left from the likeliest down, the one with the highest p / e."""
+    seed, top_p = 12, 0.7
+    sampler = Sampler(SamplingConfig(top_p=top_p), seed, B)
+    generators = [np.random.default_rng([seed, row]) for row in range(B)]
+    order = np.argsort(-LOGITS, axis=1, kind="stable")
+    for _ in range(600):
+        expected = []
+        for row, rng in enumerate(generators):
+            probabilities = softmax(LOGITS[row, order[row]], 1.0)
+            kept = np.concatenate([[0.0], np.cumsum(probabilities)[:-1]]) < top_p
+            expected.append(order[row, (kept * probabilities / rng.standard_exponential(V)).argmax()])
+        np.testing.assert_array_equal(sampler.choose(LOGITS), expected)

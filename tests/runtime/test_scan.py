@@ -144,7 +144,7 @@ def test_eight_bit_weights(tmp_path: Path) -> None:
 def test_a_graph_that_no_scan_can_hold_is_stepped(tmp_path: Path) -> None:
     """A value has the name of one that choosing adds."""
     proto = HandMade().proto()
-    renamed = {"scores": "choice/wide"}
+    renamed = {"scores": "choice/sums"}
     for node in proto.graph.node:
         for names in (node.input, node.output):
             names[:] = [renamed.get(name, name) for name in names]
