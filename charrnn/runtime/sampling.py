@@ -1,7 +1,7 @@
 """The choice of a character from logits: temperature, top-k, top-p, and the noise that makes it a draw."""
 
 import math
-import secrets
+import os
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.errors import ConfigError
+from charrnn.runtime.splitmix import SplitMix64
 
 __all__ = ["Logits", "Noise", "Sampler", "SamplingConfig", "bounded", "choose", "fresh_seed"]
 
@@ -18,10 +19,10 @@ Noise: TypeAlias = npt.NDArray[np.float32]
 """Random numbers of a sampler: for each character to choose, and each text, one for each character it may be."""
 
 _MAX_NUM_SAMPLES = 2**16
-"""Above it the memory for generators and states grows past what a laptop has (2^16 states of H=500: 131 MB)."""
+"""Above it the memory for states grows past what a laptop has (2^16 states of H=500: 131 MB)."""
 
 _FAINT = np.float32(2.0**-100)
-"""Times 1 / e, of which float64 has none above 2^64: less than two sums of float32 probabilities can differ by."""
+"""Times 1 / e, which is below 2^54: less than two sums of float32 probabilities can differ by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,21 +52,21 @@ class SamplingConfig:
 
 
 class Sampler:
-    """Draws characters by an exponential race: e_i are standard exponentials, and argmax p_i / e_i is a draw from p.
+    """Draws characters by an exponential race: e_i = -log(u_i), u_i uniform, and argmax p_i / e_i is a draw from p.
 
     As -log(e) is Gumbel noise g, argmax(logits + T * g) is the same draw from softmax(logits / T).
-    Each row has a generator of its own, seeded by (seed, row): a text does not depend on how many are made beside it.
+    Each row has a generator of its own: a text does not depend on how many are made beside it.
     Raises ConfigError where seed or num_samples is out of range.
     """
 
     def __init__(self, config: SamplingConfig, seed: int, num_samples: int = 1) -> None:
-        if seed < 0:
-            raise ConfigError(f"seed is {seed}: it must be at least 0")
+        if not 0 <= seed < 2**64:
+            raise ConfigError(f"seed is {seed}: it must be at least 0 and below 2^64")
         if not 1 <= num_samples <= _MAX_NUM_SAMPLES:
             raise ConfigError(f"num-samples is {num_samples}: it must be at least 1 and at most {_MAX_NUM_SAMPLES}")
         self.config = config
         self.num_samples = num_samples
-        self._generators = [np.random.default_rng([seed, row]) for row in range(num_samples)]
+        self._generator = SplitMix64(seed, num_samples)
 
     def choose(self, logits: Logits) -> npt.NDArray[np.int64]:
         """Choose a character for every row of `logits` [num_samples, V]; returns ids int64 [num_samples]."""
@@ -81,10 +82,9 @@ class Sampler:
         if self.config.temperature == 0:
             return np.zeros((steps, self.num_samples, V), np.float32)
         K = min(self.config.top_k or V, V)
-        drawn = np.empty((self.num_samples, steps, K))
-        for rng, row in zip(self._generators, drawn, strict=True):
-            rng.standard_exponential(out=row)  # in float64: in float32 one in 10 million is 0
-        e = np.maximum(drawn.swapaxes(0, 1).astype(np.float32, order="C"), np.finfo(np.float32).tiny)
+        uniform = self._generator.uniform(steps * K).reshape(self.num_samples, steps, K)
+        e = np.log(uniform, out=uniform).swapaxes(0, 1).astype(np.float32, order="C")
+        np.negative(e, out=e)
         if self.config.top_p < 1:
             return np.divide(_FAINT, e, out=e)
         # Noise times T, rather than logits divided by it, chooses the same and cannot overflow for a small T.
@@ -132,4 +132,4 @@ def _scores_of_top_p(top: Logits, noise: Noise, config: SamplingConfig) -> Logit
 
 def fresh_seed() -> int:
     """A seed that nobody has used, short enough to type."""
-    return secrets.randbits(32)
+    return int.from_bytes(os.urandom(4))

@@ -1,6 +1,8 @@
 """The sampler draws from the distribution that temperature, top-k and top-p define, and does so again for a seed."""
 
+import itertools
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 from charrnn.errors import ConfigError
 from charrnn.runtime import Sampler, SamplingConfig, fresh_seed
 from charrnn.runtime.sampling import choose
+from charrnn.runtime.splitmix import SplitMix64
 
 B, V = 3, 13
 LOGITS = np.random.default_rng(5).normal(size=(B, V)).astype(np.float32)
@@ -102,7 +105,7 @@ def test_exactly_k_of_equals_are_kept(k: int) -> None:
     assert set(chosen.ravel().tolist()) == set(range(k))
 
 
-@given(st.integers(0, 2**64), st.integers(1, 40), st.integers(1, 40))
+@given(st.integers(0, 2**64 - 1), st.integers(1, 40), st.integers(1, 40))
 def test_a_row_does_not_depend_on_its_neighbours(seed: int, few: int, many: int) -> None:
     config = SamplingConfig(temperature=0.9, top_k=8)
     few, many = sorted((few, many))
@@ -169,22 +172,54 @@ def test_a_setting_out_of_range(settings: dict[str, float], named: str) -> None:
 
 
 def test_a_seed_or_a_number_of_samples_out_of_range() -> None:
-    with pytest.raises(ConfigError, match="seed is -1"):
-        Sampler(SamplingConfig(), -1, 1)
+    for seed in (-1, 2**64):
+        with pytest.raises(ConfigError, match=f"seed is {seed}: it must be at least 0 and below"):
+            Sampler(SamplingConfig(), seed, 1)
     for num_samples in (0, -3, 10**9):
         with pytest.raises(ConfigError, match=f"num-samples is {num_samples}: it must be at least 1 and at most"):
             Sampler(SamplingConfig(), 0, num_samples)
 
 
+def uniform_numbers(seed: int, row: int) -> Iterator[float]:
+    """As export/README.md has them."""
+    (start,) = itertools.islice(splitmix64(seed), row, row + 1)
+    return ((number // 2**12 + 0.5) / 2**52 for number in splitmix64(start))
+
+
+def splitmix64(seed: int) -> Iterator[int]:
+    while True:
+        z = seed = (seed + 0x9E3779B97F4A7C15) % 2**64
+        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+        yield z ^ z >> 31
+
+
+def test_it_is_splitmix64() -> None:
+    """The first numbers of seed 1234567, as Rosetta Code has them (Pseudo-random numbers/Splitmix64)."""
+    assert list(itertools.islice(splitmix64(1234567), 3)) == [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+    ]
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**64 - 1])
+def test_uniform_numbers(seed: int) -> None:
+    generator = SplitMix64(seed, 3)
+    drawn = np.concatenate([generator.uniform(count) for count in (1, 40, 2)], axis=1)
+    for row, numbers in enumerate(drawn.tolist()):
+        assert numbers == list(itertools.islice(uniform_numbers(seed, row), 43))
+
+
 @pytest.mark.parametrize("top_k", [0, 5])
 def test_the_text_of_a_seed_is_as_the_contract_says(top_k: int) -> None:
-    """export/README.md: argmax of logits / T - log(e), e from default_rng([seed, row]), V or k numbers a character."""
+    """export/README.md: argmax of logits / T - log(e), e = -log(u), V or k numbers u a character."""
     seed, temperature = 11, 0.8
     sampler = Sampler(SamplingConfig(temperature=temperature, top_k=top_k), seed, B)
-    generators = [np.random.default_rng([seed, row]) for row in range(B)]
+    rows = [uniform_numbers(seed, row) for row in range(B)]
     order = np.argsort(-LOGITS, axis=1, kind="stable")[:, :top_k] if top_k else np.tile(np.arange(V), (B, 1))
     for _ in range(600):
-        e = np.stack([rng.standard_exponential(order.shape[1]) for rng in generators])
+        e = np.array([[-math.log(next(u)) for _ in range(order.shape[1])] for u in rows])
         place = (np.take_along_axis(LOGITS, order, axis=1) / temperature - np.log(e)).argmax(axis=1)
         np.testing.assert_array_equal(sampler.choose(LOGITS), order[np.arange(B), place])
 
@@ -193,12 +228,13 @@ def test_the_text_of_a_seed_with_top_p_is_as_the_contract_says() -> None:
     """Of the characters that are left from the likeliest down, the one with the highest p / e."""
     seed, top_p = 12, 0.7
     sampler = Sampler(SamplingConfig(top_p=top_p), seed, B)
-    generators = [np.random.default_rng([seed, row]) for row in range(B)]
+    rows = [uniform_numbers(seed, row) for row in range(B)]
     order = np.argsort(-LOGITS, axis=1, kind="stable")
     for _ in range(600):
         expected = []
-        for row, rng in enumerate(generators):
+        for row, u in enumerate(rows):
             probabilities = softmax(LOGITS[row, order[row]], 1.0)
             kept = np.concatenate([[0.0], np.cumsum(probabilities)[:-1]]) < top_p
-            expected.append(order[row, (kept * probabilities / rng.standard_exponential(V)).argmax()])
+            e = np.array([-math.log(next(u)) for _ in range(V)])
+            expected.append(order[row, (kept * probabilities / e).argmax()])
         np.testing.assert_array_equal(sampler.choose(LOGITS), expected)
