@@ -13,8 +13,9 @@ __all__ = ["SplitMix64"]
 
 Words: TypeAlias = npt.NDArray[np.uint64]
 _STEP = np.uint64(0x9E3779B97F4A7C15)
-_MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))
-"""Shift right, and factor: z becomes (z ^ z >> shift) * factor, modulo 2^64, three times."""
+_MIX = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB))
+"""Shift right, and factor: z becomes (z ^ z >> shift) * factor, modulo 2^64."""
+_LAST_SHIFT = 31
 
 
 class SplitMix64:
@@ -22,28 +23,30 @@ class SplitMix64:
 
     def __init__(self, seed: int, rows: int) -> None:
         """seed: at least 0, below 2^64."""
-        self._seeds = _numbers(np.array([seed], np.uint64), 0, rows)[0]
+        self._seeds = _numbers(np.array([seed], np.uint64), 0, 1, rows)[0, 0]
         self._drawn = 0
 
-    def uniform(self, count: int) -> npt.NDArray[np.float64]:
-        """The next `count` numbers of each row, above 0 and below 1: float64 [rows, count].
+    def uniform(self, steps: int, count: int) -> npt.NDArray[np.float64]:
+        """The next `steps` times `count` numbers of each row, above 0 and below 1: float64 [steps, rows, count].
 
-        Of 64 random bits the upper 52 are k in (k + 1/2) / 2^52.
+        A random number of 64 bits gives two, the lower half first: k in (k + 1/2) / 2^32. A step begins with a new one.
         """
-        words = _numbers(self._seeds, self._drawn, count)
-        self._drawn += count
-        words >>= np.uint64(12)
-        words |= np.uint64(0x3FF0000000000000)  # the sign and exponent of 1 to 2
-        uniform = words.view(np.float64)
-        uniform -= 1 - 2.0**-53
+        words = -(-count // 2)
+        numbers = _numbers(self._seeds, self._drawn, steps, words)
+        self._drawn += steps * words
+        uniform = numbers.astype("<u8", copy=False).view("<u4")[:, :, :count].astype(np.float64)
+        uniform += 0.5
+        uniform *= 2.0**-32
         return uniform
 
 
-def _numbers(seeds: Words, start: int, count: int) -> Words:
-    """Numbers `start` and on of the generators with these seeds [rows]: [rows, count]."""
-    z = np.arange(start + 1, start + count + 1, dtype=np.uint64) * _STEP + seeds[:, None]
+def _numbers(seeds: Words, start: int, steps: int, count: int) -> Words:
+    """Numbers `start` and on of the generators with these seeds [rows]: [steps, rows, count]."""
+    places = np.arange(start + 1, start + 1 + steps * count, dtype=np.uint64).reshape(steps, 1, count)
+    z = places * _STEP + seeds[:, None]
     shifted = np.empty_like(z)
     for shift, factor in _MIX:
         z ^= np.right_shift(z, np.uint64(shift), out=shifted)
         z *= np.uint64(factor)
+    z ^= np.right_shift(z, np.uint64(_LAST_SHIFT), out=shifted)
     return z

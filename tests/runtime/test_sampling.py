@@ -180,10 +180,14 @@ def test_a_seed_or_a_number_of_samples_out_of_range() -> None:
             Sampler(SamplingConfig(), 0, num_samples)
 
 
-def uniform_numbers(seed: int, row: int) -> Iterator[float]:
-    """As export/README.md has them."""
+def uniform_numbers(seed: int, row: int, count: int) -> Iterator[np.ndarray]:
+    """As export/README.md has them, `count` for each character."""
     (start,) = itertools.islice(splitmix64(seed), row, row + 1)
-    return ((number // 2**12 + 0.5) / 2**52 for number in splitmix64(start))
+    generator = splitmix64(start)
+    while True:
+        words = [next(generator) for _ in range((count + 1) // 2)]
+        halves = [half for word in words for half in (word % 2**32, word // 2**32)]
+        yield (np.array(halves[:count]) + 0.5) / 2**32
 
 
 def splitmix64(seed: int) -> Iterator[int]:
@@ -203,12 +207,13 @@ def test_it_is_splitmix64() -> None:
     ]
 
 
+@pytest.mark.parametrize("count", [1, 6, 7])
 @pytest.mark.parametrize("seed", [0, 7, 2**64 - 1])
-def test_uniform_numbers(seed: int) -> None:
+def test_uniform_numbers(seed: int, count: int) -> None:
     generator = SplitMix64(seed, 3)
-    drawn = np.concatenate([generator.uniform(count) for count in (1, 40, 2)], axis=1)
-    for row, numbers in enumerate(drawn.tolist()):
-        assert numbers == list(itertools.islice(uniform_numbers(seed, row), 43))
+    drawn = np.concatenate([generator.uniform(steps, count) for steps in (1, 20, 2)])
+    for row, numbers in enumerate(drawn.swapaxes(0, 1)):
+        np.testing.assert_array_equal(numbers, [*itertools.islice(uniform_numbers(seed, row, count), 23)])
 
 
 @pytest.mark.parametrize("top_k", [0, 5])
@@ -216,10 +221,10 @@ def test_the_text_of_a_seed_is_as_the_contract_says(top_k: int) -> None:
     """export/README.md: argmax of logits / T - log(e), e = -log(u), V or k numbers u a character."""
     seed, temperature = 11, 0.8
     sampler = Sampler(SamplingConfig(temperature=temperature, top_k=top_k), seed, B)
-    rows = [uniform_numbers(seed, row) for row in range(B)]
+    rows = [uniform_numbers(seed, row, top_k or V) for row in range(B)]
     order = np.argsort(-LOGITS, axis=1, kind="stable")[:, :top_k] if top_k else np.tile(np.arange(V), (B, 1))
     for _ in range(600):
-        e = np.array([[-math.log(next(u)) for _ in range(order.shape[1])] for u in rows])
+        e = -np.log([next(u) for u in rows])
         place = (np.take_along_axis(LOGITS, order, axis=1) / temperature - np.log(e)).argmax(axis=1)
         np.testing.assert_array_equal(sampler.choose(LOGITS), order[np.arange(B), place])
 
@@ -228,13 +233,12 @@ def test_the_text_of_a_seed_with_top_p_is_as_the_contract_says() -> None:
     """Of the characters that are left from the likeliest down, the one with the highest p / e."""
     seed, top_p = 12, 0.7
     sampler = Sampler(SamplingConfig(top_p=top_p), seed, B)
-    rows = [uniform_numbers(seed, row) for row in range(B)]
+    rows = [uniform_numbers(seed, row, V) for row in range(B)]
     order = np.argsort(-LOGITS, axis=1, kind="stable")
     for _ in range(600):
         expected = []
         for row, u in enumerate(rows):
             probabilities = softmax(LOGITS[row, order[row]], 1.0)
             kept = np.concatenate([[0.0], np.cumsum(probabilities)[:-1]]) < top_p
-            e = np.array([-math.log(next(u)) for _ in range(V)])
-            expected.append(order[row, (kept * probabilities / e).argmax()])
+            expected.append(order[row, (kept * probabilities / -np.log(next(u))).argmax()])
         np.testing.assert_array_equal(sampler.choose(LOGITS), expected)
