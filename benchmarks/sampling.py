@@ -10,7 +10,6 @@ what it was measured on. `start` measures whole processes, from their start to t
 import argparse
 import json
 import os
-import platform
 import pty
 import re
 import statistics
@@ -27,6 +26,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
+from machine import machine
 from torch import Tensor, nn
 
 import charrnn
@@ -346,26 +346,13 @@ def report(table: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
             text += f"  ratio {line['ratio']:6.2f} ({line['ratio_spread'][0]:.2f} to {line['ratio_spread'][1]:.2f})"
         print(text)
     print()
-    setting = {"command": " ".join(["python", "benchmarks/sampling.py", *sys.argv[1:]]), **machine()}
-    for line in table:
-        print(json.dumps({**line, **setting}))
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    head = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
-    )
-    cpu = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "")
-    return {
-        "commit": head.stdout.strip(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "onnxruntime": onnxruntime.__version__,
-        "torch": torch.__version__,
-        "cpu": cpu.partition(":")[2].strip() or platform.machine(),
+    setting = {
+        "command": " ".join(["python", "benchmarks/sampling.py", *sys.argv[1:]]),
+        **machine("numpy", "onnxruntime", "torch"),
         "threads": 1,
     }
+    for line in table:
+        print(json.dumps({**line, **setting}))
 
 
 if __name__ == "__main__":
