@@ -21,7 +21,7 @@ Noise: TypeAlias = npt.NDArray[np.float32]
 _MAX_NUM_SAMPLES = 2**16
 """Above it the memory for states grows past what a laptop has (2^16 states of H=500: 131 MB)."""
 
-_FAINT = np.float32(2.0**-100)
+_FAINT = np.float32(2.0**-80)
 """Times 1 / e, which is below 2^34: less than two sums of float32 probabilities can differ by."""
 
 

@@ -201,7 +201,9 @@ _ALL = [
 # From the likeliest down, of equal ones the lower id first.
 _TOP = _node("TopK", ["logits", "outer/top_k"], ["choice/top", "choice/order"], axis=1)
 _TOP_K_SCORES = [_node("Add", ["choice/top", "choice/noise"], ["choice/scores"])]
-_TOP_P_SCORES = [  # the sums of sampling.py's `_scores_of_top_p`
+# The sums of sampling.py's `_scores_of_top_p`. Its softmax may differ in the last bit: of two million characters none
+# came out otherwise. What onnxruntime takes into a Scan is always written by it.
+_TOP_P_SCORES = [
     _node("Div", ["choice/top", "outer/temperature"], ["choice/scaled"]),
     _node("Softmax", ["choice/scaled"], ["choice/probabilities"], axis=1),
     _node("CumSum", ["choice/probabilities", "choice/axis"], ["choice/before"], exclusive=1),
