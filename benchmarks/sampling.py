@@ -10,7 +10,6 @@ what it was measured on. `start` measures whole processes, from their start to t
 import argparse
 import json
 import os
-import platform
 import pty
 import re
 import statistics
@@ -25,10 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from machine import machine
 from torch import Tensor, nn
 
 import charrnn
@@ -93,36 +91,6 @@ class Files:
                 training={},
                 weights=weights,
             )
-        self.by_column = directory / f"{H}-column.onnx"
-        self.by_column.write_bytes(quantised_by_column(onnx.load(self.fp32)).SerializeToString())
-
-
-def quantised_by_column(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Another 8-bit form: MatMulInteger of ONNX itself, a scale for each column of a matrix [K, N].
-
-    What is multiplied by it is bounded by tanh, and rounded to multiples of 1/127.
-    """
-    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
-    weights |= {"unit": np.array(1 / 127, np.float32), "middle": np.array(128, np.uint8)}
-    nodes: list[onnx.NodeProto] = []
-    for node in proto.graph.node:
-        if node.op_type != "MatMul":
-            nodes.append(node)
-            continue
-        source, name, result = node.input[0], node.input[1], node.output[0]
-        W = weights.pop(name)
-        scales = (np.maximum(np.abs(W).max(axis=0), 1e-30) / 127).astype(np.float32)
-        weights |= {f"{name}_codes": np.rint(W / scales).astype(np.int8), f"{name}_scales": scales / 127}
-        nodes += [
-            helper.make_node("QuantizeLinear", [source, "unit", "middle"], [f"{result}_codes"]),
-            helper.make_node("MatMulInteger", [f"{result}_codes", f"{name}_codes", "middle"], [f"{result}_whole"]),
-            helper.make_node("Cast", [f"{result}_whole"], [f"{result}_floats"], to=TensorProto.FLOAT),
-            helper.make_node("Mul", [f"{result}_floats", f"{name}_scales"], [result]),
-        ]
-    del proto.graph.node[:], proto.graph.initializer[:]
-    proto.graph.node.extend(nodes)
-    proto.graph.initializer.extend(numpy_helper.from_array(tensor, name) for name, tensor in weights.items())
-    return proto
 
 
 TORCH_START = f"""
@@ -214,7 +182,7 @@ def by_charrnn(path: Path, rows: int = 1, **settings: Any) -> Iterator[object]:
 
 
 def one_stream(files: Files) -> dict[str, Iterator[object]]:
-    weights = {"fp32": files.fp32, "8-bit": files.eight_bit, "8-bit by column": files.by_column}
+    weights = {"fp32": files.fp32, "8-bit": files.eight_bit}
     return {
         "nn.RNN step, torch.multinomial": by_torch(files.model, 1),
         "the notebook's generate_text": by_notebook(files.model),
@@ -231,7 +199,6 @@ def many_streams(files: Files) -> dict[str, Iterator[object]]:
         "nn.RNN step, torch.multinomial": by_torch(files.model, STREAMS),
         "charrnn, fp32": by_charrnn(files.fp32, STREAMS),
         "charrnn, 8-bit": by_charrnn(files.eight_bit, STREAMS),
-        "charrnn, 8-bit by column": by_charrnn(files.by_column, STREAMS),
     }
 
 
@@ -379,26 +346,13 @@ def report(table: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
             text += f"  ratio {line['ratio']:6.2f} ({line['ratio_spread'][0]:.2f} to {line['ratio_spread'][1]:.2f})"
         print(text)
     print()
-    setting = {"command": " ".join(["python", "benchmarks/sampling.py", *sys.argv[1:]]), **machine()}
-    for line in table:
-        print(json.dumps({**line, **setting}))
-
-
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    head = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
-    )
-    cpu = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "")
-    return {
-        "commit": head.stdout.strip(),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "onnxruntime": onnxruntime.__version__,
-        "torch": torch.__version__,
-        "cpu": cpu.partition(":")[2].strip() or platform.machine(),
+    setting = {
+        "command": " ".join(["python", "benchmarks/sampling.py", *sys.argv[1:]]),
+        **machine("numpy", "onnxruntime", "torch"),
         "threads": 1,
     }
+    for line in table:
+        print(json.dumps({**line, **setting}))
 
 
 if __name__ == "__main__":

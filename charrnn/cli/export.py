@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 INT8_COSTS_NATS = 0.001
-"""What int8 may cost without a warning; trained models were seen to lose a tenth of it."""
+"""What int8 may cost without a warning; trained models were seen to lose 0.0002 to 0.0007."""
 
 
 @dataclass(frozen=True, kw_only=True)

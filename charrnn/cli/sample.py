@@ -36,9 +36,7 @@ def _run(argv: list[str] | None) -> None:
             from charrnn.cli.sample_score import write_scores as use
         else:
             from charrnn.cli.sample_texts import write_texts as use
-        # What numpy and Python themselves import on its first use, which would be later.
-        import numpy.random  # noqa: F401
-
+        # What Python itself imports on its first use, which would be later.
         codecs.lookup("utf-32-le")
     use(options, _load)
 

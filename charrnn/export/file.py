@@ -11,7 +11,7 @@ from torch import Tensor
 from charrnn.errors import RunError
 from charrnn.export.graph import OPSET, SingleStep, trace
 from charrnn.export.parity import PARITY_TOLERANCE, QUANTISED_TOLERANCE, Step, parity
-from charrnn.export.weights import Arrays, Weights, store
+from charrnn.export.weights import STATE_STEPS, Arrays, Weights, store
 from charrnn.files import write_atomically
 from charrnn.model import CharRNN
 from charrnn.runtime.metadata import ModelMetadata
@@ -36,7 +36,7 @@ def export_onnx(
 
     `training` is a JSON-able summary for the metadata; `text` is of the kind that the model knows, to check it on
     besides random characters. With float32 and float16 the difference is at most PARITY_TOLERANCE, with int8 and int4
-    QUANTISED_TOLERANCE; torch computes with the weights that the file stands for, rounded where it rounds them.
+    QUANTISED_TOLERANCE; torch computes with the weights that the file stands for, and rounds states as int8 does.
     Raises RunError where the file cannot be written or differs, ConfigError where there is no such opset.
     """
     # On the CPU, whatever it was trained on: not every backend runs there.
@@ -54,6 +54,7 @@ def export_onnx(
     difference = _check(path, parity(serialised, _one_character(reference), ids), PARITY_TOLERANCE)
     if weights != "float32":
         stored = store(proto, weights)
+        step.state_steps = STATE_STEPS if weights == "int8" else None
         serialised = _serialise(proto)
         tolerance = PARITY_TOLERANCE if weights == "float16" else QUANTISED_TOLERANCE
         difference = _check(path, parity(serialised, _with_weights(step, stored), ids), tolerance)

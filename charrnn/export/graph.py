@@ -29,6 +29,8 @@ class SingleStep(nn.Module):
     def __init__(self, model: CharRNN) -> None:
         super().__init__()
         self.num_layers = model.config.num_layers
+        self.state_steps: int | None = None
+        """Where set, states are rounded to whole numbers of 1/state_steps before they are multiplied."""
         self.register_buffer("table", model.input_table().detach().clone())
         for layer in range(self.num_layers):
             self.register_buffer(f"W_h_{layer}", model.parameter("W_h", layer).detach().T.contiguous())
@@ -45,10 +47,15 @@ class SingleStep(nn.Module):
         states: list[Tensor] = []
         for layer in range(self.num_layers):
             if layer > 0:
-                inputs = states[-1] @ self.get_buffer(f"W_e_{layer}") + self.get_buffer(f"b_{layer}")
-            states.append(torch.tanh(state[layer] @ self.get_buffer(f"W_h_{layer}") + inputs))
-        logits = states[-1] @ self.get_buffer("W_o") + self.get_buffer("b_o")
+                inputs = self._product(states[-1], f"W_e_{layer}") + self.get_buffer(f"b_{layer}")
+            states.append(torch.tanh(self._product(state[layer], f"W_h_{layer}") + inputs))
+        logits = self._product(states[-1], "W_o") + self.get_buffer("b_o")
         return logits, torch.stack(states)
+
+    def _product(self, state: Tensor, matrix: str) -> Tensor:
+        if self.state_steps is not None:
+            state = torch.round(state * self.state_steps) / self.state_steps
+        return state @ self.get_buffer(matrix)
 
 
 def trace(step: SingleStep, opset: int = OPSET) -> onnx.ModelProto:

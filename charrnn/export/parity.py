@@ -22,8 +22,9 @@ Where logits are above 1 they are compared in units of the largest: float32 know
 QUANTISED_TOLERANCE = 0.05
 """The same for products of quantised matrices, torch having the weights that the file stands for.
 
-What is left is that states are rounded to 8 bits as they are multiplied: by 1/254 of their largest, at most. Trained
-models of H = 128 and 384 differ by 0.012 to 0.017; codes or scales in a wrong order, by 0.1 and more.
+int8: what is left is that a state halfway between two steps may be rounded to either. int4: that states are rounded to
+8 bits, which torch does not do. Trained models of one layer and H = 128 to 500 differ by at most 0.0005 and 0.016,
+random ones of four layers by 0.02; codes or scales in a wrong order, by 0.1 and more.
 """
 _STEPS = 64
 _BATCH = 3

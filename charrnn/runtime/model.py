@@ -11,7 +11,7 @@ import onnxruntime
 
 from charrnn.errors import ModelFileError
 from charrnn.runtime.metadata import ModelMetadata
-from charrnn.runtime.sampling import Sampler, SamplingConfig, fresh_seed
+from charrnn.runtime.sampling import Noise, Sampler, SamplingConfig, fresh_seed
 from charrnn.runtime.scan_sessions import ScanSessions
 from charrnn.runtime.session import find_model_file, open_session, read_model_file, run_session
 from charrnn.runtime.step import Ids, Logits, State, StepModel, TextState
@@ -109,7 +109,7 @@ class OnnxModel(StepModel):
         return read or super().read(tokens, state)
 
     def _write(
-        self, token: Ids, state: State, noise: npt.NDArray[np.float64], config: SamplingConfig
+        self, token: Ids, state: State, noise: Noise, config: SamplingConfig
     ) -> tuple[npt.NDArray[np.int64], State]:
         return self._scans.write(token, state, noise, config) or super()._write(token, state, noise, config)
 

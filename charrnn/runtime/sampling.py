@@ -1,7 +1,7 @@
 """The choice of a character from logits: temperature, top-k, top-p, and the noise that makes it a draw."""
 
 import math
-import secrets
+import os
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -9,14 +9,20 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.errors import ConfigError
+from charrnn.runtime.splitmix import SplitMix64
 
-__all__ = ["Logits", "Sampler", "SamplingConfig", "choose", "eligible", "fresh_seed"]
+__all__ = ["Logits", "Noise", "Sampler", "SamplingConfig", "bounded", "choose", "fresh_seed"]
 
 Logits: TypeAlias = npt.NDArray[np.floating[Any]]
 """Unnormalised log probabilities [batch, V]."""
+Noise: TypeAlias = npt.NDArray[np.float32]
+"""Random numbers of a sampler: for each character to choose, and each text, one for each character it may be."""
 
 _MAX_NUM_SAMPLES = 2**16
-"""Above it the memory for generators and states grows past what a laptop has (2^16 states of H=500: 131 MB)."""
+"""Above it the memory for states grows past what a laptop has (2^16 states of H=500: 131 MB)."""
+
+_FAINT = np.float32(2.0**-80)
+"""Times 1 / e, which is below 2^34: less than two sums of float32 probabilities can differ by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,83 +52,85 @@ class SamplingConfig:
 
 
 class Sampler:
-    """Draws characters by the Gumbel-max method: argmax(logits / T + Gumbel noise) is a draw from softmax(logits / T).
+    """Draws characters by an exponential race: e_i = -log(u_i), u_i uniform, and argmax p_i / e_i is a draw from p.
 
-    Each row has a generator of its own, seeded by (seed, row): a text does not depend on how many are made beside it.
-    The noise and the sums are float64. Raises ConfigError where seed or num_samples is out of range.
+    As -log(e) is Gumbel noise g, argmax(logits + T * g) is the same draw from softmax(logits / T).
+    Each row has a generator of its own: a text does not depend on how many are made beside it.
+    Raises ConfigError where seed or num_samples is out of range.
     """
 
     def __init__(self, config: SamplingConfig, seed: int, num_samples: int = 1) -> None:
-        if seed < 0:
-            raise ConfigError(f"seed is {seed}: it must be at least 0")
+        if not 0 <= seed < 2**64:
+            raise ConfigError(f"seed is {seed}: it must be at least 0 and below 2^64")
         if not 1 <= num_samples <= _MAX_NUM_SAMPLES:
             raise ConfigError(f"num-samples is {num_samples}: it must be at least 1 and at most {_MAX_NUM_SAMPLES}")
         self.config = config
         self.num_samples = num_samples
-        self._generators = [np.random.default_rng([seed, row]) for row in range(num_samples)]
+        self._generator = SplitMix64(seed, num_samples)
 
     def choose(self, logits: Logits) -> npt.NDArray[np.int64]:
         """Choose a character for every row of `logits` [num_samples, V]; returns ids int64 [num_samples]."""
         assert len(logits) == self.num_samples
         return choose(logits, self.noise(1, logits.shape[1])[0], self.config)
 
-    def noise(self, steps: int, V: int) -> npt.NDArray[np.float64]:
-        """The next T * Gumbel noise [steps, num_samples, V]; zeros where the temperature T is 0.
+    def noise(self, steps: int, V: int) -> Noise:
+        """The next random numbers [steps, num_samples, K] for `choose`: K is V, or with top-k the k of it.
 
-        It does not matter how many steps are drawn at a time, but to the speed: a call costs as much as hundreds of
-        numbers. The noise is multiplied by T rather than the logits divided by it, which chooses the same and cannot
-        overflow for a small T. Above 1e300 it could for a large one; the draw is uniform long before.
+        T * g; with top-p 1 / e, made faint; V zeros where the temperature T is 0. It does not matter how many steps
+        are drawn at a time, but to the speed: a call costs as much as hundreds of numbers.
         """
-        noise = np.zeros((self.num_samples, steps, V))
-        if self.config.temperature > 0:
-            for rng, row in zip(self._generators, noise, strict=True):
-                rng.standard_exponential(out=row)
-            # -log of a standard exponential is a standard Gumbel. An exponential can come out as 0.
-            np.maximum(noise, np.finfo(np.float64).tiny, out=noise)
-            np.log(noise, out=noise)
-            noise *= -min(self.config.temperature, 1e300)
-        return noise.swapaxes(0, 1)
+        if self.config.temperature == 0:
+            return np.zeros((steps, self.num_samples, V), np.float32)
+        K = min(self.config.top_k or V, V)
+        e = self._generator.uniform(steps, K)
+        # In place: memory that the operating system has to give anew each time is half of what this takes.
+        e = np.log(e, out=e).astype(np.float32)
+        np.negative(e, out=e)
+        if self.config.top_p < 1:
+            return np.divide(_FAINT, e, out=e)
+        # Noise times T, rather than logits divided by it, chooses the same and cannot overflow for a small T.
+        return np.multiply(np.log(e, out=e), np.float32(-bounded(self.config.temperature)), out=e)
 
 
-def choose(logits: Logits, noise: npt.NDArray[np.float64], config: SamplingConfig) -> npt.NDArray[np.int64]:
-    """The character that T * Gumbel `noise` [B, V] draws for each row of `logits` [B, V]: ids int64 [B]."""
-    if config.temperature == 0:
-        return _likeliest(logits)
-    scores = logits + noise
-    if config.top_k or config.top_p < 1:
-        scores[~eligible(logits, config)] = -np.inf
-    return _likeliest(scores)
+def bounded(temperature: float) -> float:
+    """The temperature, above 0, where float32 can compute with it and its inverse: beyond, the draw is at its limit."""
+    return min(max(temperature, 1e-30), 1e30)
 
 
-def _likeliest(scores: Logits) -> npt.NDArray[np.int64]:
-    """The id of the highest score of each row, the lowest id among equals."""
-    ids: npt.NDArray[np.int64] = scores.argmax(axis=1).astype(np.int64, copy=False)
+def choose(logits: Logits, noise: Noise, config: SamplingConfig) -> npt.NDArray[np.int64]:
+    """The character that the sampler's `noise` [B, K] draws for each row of `logits` [B, V]: ids int64 [B].
+
+    With top-k or top-p the noise is that of the likeliest, the second likeliest, and so on, else that of each id.
+    """
+    if config.temperature == 0 or (not config.top_k and config.top_p == 1):
+        return _highest(logits + noise)
+    order = np.argsort(-logits, axis=1, kind="stable")[:, : noise.shape[1]]
+    top = np.take_along_axis(logits, order, axis=1)
+    scores = top + noise if config.top_p == 1 else _scores_of_top_p(top, noise, config)
+    ids: npt.NDArray[np.int64] = np.take_along_axis(order, _highest(scores)[:, None], axis=1)[:, 0]
     return ids
 
 
-def eligible(logits: Logits, config: SamplingConfig) -> npt.NDArray[np.bool_]:
-    """Which characters top-k and top-p leave: bool [B, V] for logits [B, V] and a temperature above 0."""
-    order = np.argsort(-logits, axis=1, kind="stable")
-    if config.top_k:
-        order = order[:, : config.top_k]
-    rows = np.arange(len(logits))[:, None]
-    kept: npt.NDArray[np.bool_] | bool = True
-    if config.top_p < 1:
-        kept = _mass_before(logits[rows, order], config.temperature) < config.top_p
-    mask = np.zeros(logits.shape, bool)
-    mask[rows, order] = kept
-    return mask
+def _highest(scores: Logits) -> npt.NDArray[np.int64]:
+    """The place of the highest score of each row, the first among equals."""
+    places: npt.NDArray[np.int64] = scores.argmax(axis=1).astype(np.int64, copy=False)
+    return places
 
 
-def _mass_before(logits: Logits, temperature: float) -> npt.NDArray[np.float64]:
-    """The probability of all that stands left of each character: [B, K] for logits [B, K] that fall along the row."""
+def _scores_of_top_p(top: Logits, noise: Noise, config: SamplingConfig) -> Logits:
+    """p / e for the characters before which less than top_p lies, and nothing above 0 for others: [B, K].
+
+    top: logits [B, K] that fall along the row. The noise is too faint to reach what is left of top_p, where that is
+    above 0: the lesser of the two is the noise, or not above 0.
+    """
     with np.errstate(over="ignore"):  # a difference / a tiny temperature may be -inf, whose exp is the right 0
-        weights = np.exp((logits - logits[:, :1]).astype(np.float64) / temperature)
-    cumulative = np.cumsum(weights, axis=1)
-    before: npt.NDArray[np.float64] = (cumulative - weights) / cumulative[:, -1:]
-    return before
+        weights = np.exp((top - top[:, :1]) / np.float32(bounded(config.temperature)))
+    probabilities = weights / weights.sum(axis=1, keepdims=True)
+    before = np.cumsum(np.pad(probabilities, ((0, 0), (1, 0)))[:, :-1], axis=1)
+    scores: Logits = probabilities * np.minimum(noise, np.float32(config.top_p) - before)
+    return scores
 
 
 def fresh_seed() -> int:
     """A seed that nobody has used, short enough to type."""
-    return secrets.randbits(32)
+    return int.from_bytes(os.urandom(4))

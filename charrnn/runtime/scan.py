@@ -6,7 +6,6 @@ write, the body goes on to choose a character, by the sums of `Sampler.choose`, 
 Names of ours begin with "outer/" around the body (all inputs do) and with "choice/" in it; the file's are its own.
 """
 
-import struct
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -19,7 +18,7 @@ Choice: TypeAlias = Literal["all", "top-k", "top-p"]
 """Among which characters one is chosen; "top-p" is after top-k."""
 
 # Constants and field numbers of onnx.proto, which defines the format.
-_FLOAT, _INT64, _DOUBLE = 1, 7, 11
+_FLOAT, _INT64 = 1, 7
 _MODEL_IR_VERSION, _MODEL_GRAPH, _MODEL_OPSETS, _MODEL_FUNCTIONS = 1, 7, 8, 25
 _GRAPH_NODES, _GRAPH_NAME, _GRAPH_INPUTS, _GRAPH_OUTPUTS = 1, 2, 11, 12
 _GRAPH_WEIGHTS, _GRAPH_SPARSE_WEIGHTS = 5, 15
@@ -106,10 +105,10 @@ def reading_graph(step: StepGraph) -> bytes:
 
 
 def writing_graph(step: StepGraph, choice: Choice) -> bytes:
-    """The model that writes: states, token int64 [batch], noise float64 [T, batch, V] -> states, last, ids.
+    """The model that writes: states, token int64 [batch], noise float32 [T, batch, K] -> states, last, ids.
 
-    The noise is T * Gumbel as the sampler draws it; ids int64 [T, batch]; last is the last of them. Further inputs are
-    top_k int64 [1] where `choice` is not "all", and top_p and temperature, float64 [1], where it is "top-p".
+    The noise is as the sampler draws it; ids int64 [T, batch]; last is the last of them. Further inputs are K, int64
+    [1], where `choice` is not "all", and top_p and temperature, float32 [1], where it is "top-p".
     Inputs and outputs are in this order; the states are as `step.by_layer` says.
     """
     token = ("token", "choice/token", "outer/token", "outer/last")
@@ -117,14 +116,14 @@ def writing_graph(step: StepGraph, choice: Choice) -> bytes:
     body = _body(
         step,
         nodes=[*_CHOICES[choice], _node("Identity", ["choice/id"], ["choice/token"])],
-        inputs=[*step.before, read, _Value("choice/noise", _DOUBLE, ("batch", step.V))],
+        inputs=[*step.before, read, _Value("choice/noise", _FLOAT, ("batch", "K"))],
         outputs=[*step.after, chosen, _Value("choice/id", _INT64, ("batch",))],
     )
     return _around(
         step,
         body,
         states=[*_outer(step.before), first],
-        sequence=_Value("outer/noise", _DOUBLE, ("T", "batch", step.V)),
+        sequence=_Value("outer/noise", _FLOAT, ("T", "batch", "K")),
         settings=_SETTINGS[choice],
         results=[*_outer(step.after), last, _Value("outer/ids", _INT64, ("T", "batch"))],
     )
@@ -135,9 +134,9 @@ def _outer(values: list[_Value]) -> list[_Value]:
 
 
 def _body(step: StepGraph, *, inputs: list[_Value], outputs: list[_Value], nodes: Sequence[Message] = ()) -> Message:
-    """The file's graph with other inputs and outputs, and `nodes` and the constants that they need."""
-    weights = [(_GRAPH_WEIGHTS, constant) for constant in (_CONSTANTS if nodes else ())]
-    return [*step.inside, *_graph(nodes, inputs, outputs), *write_message(*weights)]
+    """The file's graph with other inputs and outputs, and `nodes` and the constant that they need."""
+    constants = write_message((_GRAPH_WEIGHTS, _AXIS)) if nodes else []
+    return [*step.inside, *_graph(nodes, inputs, outputs), *constants]
 
 
 def _around(
@@ -156,7 +155,7 @@ def _around(
     return b"".join([*step.header, *write_message((_MODEL_GRAPH, graph))])
 
 
-# The choice: from logits float32 [batch, V] and choice/noise float64 [batch, V] to choice/id int64 [batch].
+# The choice: from logits float32 [batch, V] and choice/noise float32 [batch, K] to choice/id int64 [batch].
 
 
 def _node(operator: str, inputs: list[str], outputs: list[str], **attributes: int | Message) -> Message:
@@ -194,50 +193,36 @@ def _constant(name: str, kind: int, dims: tuple[int, ...], content: bytes) -> Me
     return write_message(*((1, dim) for dim in dims), (2, kind), (8, name), (9, content))
 
 
-_CONSTANTS = (
-    _constant("choice/axis", _INT64, (), struct.pack("<q", 1)),
-    _constant("choice/flat", _INT64, (1,), struct.pack("<q", -1)),
-    _constant("choice/never", _DOUBLE, (), struct.pack("<d", float("-inf"))),
-)
+_AXIS = _constant("choice/axis", _INT64, (), (1).to_bytes(8, "little"))
 _ALL = [
-    _node("Cast", ["logits"], ["choice/wide"], to=_DOUBLE),
-    _node("Add", ["choice/wide", "choice/noise"], ["choice/sums"]),
+    _node("Add", ["logits", "choice/noise"], ["choice/sums"]),
     _node("ArgMax", ["choice/sums"], ["choice/id"], axis=1, keepdims=0),
 ]
-_TOP_K_SUMS = [  # from the likeliest down, of equal ones the lower id first
-    _node("TopK", ["logits", "outer/top_k"], ["choice/top", "choice/order"], axis=1),
-    _node("Cast", ["choice/top"], ["choice/wide"], to=_DOUBLE),
-    _node("GatherElements", ["choice/noise", "choice/order"], ["choice/noise_of_top"], axis=1),
-    _node("Add", ["choice/wide", "choice/noise_of_top"], ["choice/sums"]),
-]
-_TOP_P_SUMS = [  # minus infinity where the probabilities of those before reach p
-    _node("Div", ["choice/wide", "outer/temperature"], ["choice/scaled"]),
+# From the likeliest down, of equal ones the lower id first.
+_TOP = _node("TopK", ["logits", "outer/top_k"], ["choice/top", "choice/order"], axis=1)
+_TOP_K_SCORES = [_node("Add", ["choice/top", "choice/noise"], ["choice/scores"])]
+# The sums of sampling.py's `_scores_of_top_p`. Its softmax may differ in the last bit: of two million characters none
+# came out otherwise. What onnxruntime takes into a Scan is always written by it.
+_TOP_P_SCORES = [
+    _node("Div", ["choice/top", "outer/temperature"], ["choice/scaled"]),
     _node("Softmax", ["choice/scaled"], ["choice/probabilities"], axis=1),
     _node("CumSum", ["choice/probabilities", "choice/axis"], ["choice/before"], exclusive=1),
-    _node("Less", ["choice/before", "outer/top_p"], ["choice/kept"]),
-    _node("Where", ["choice/kept", "choice/sums", "choice/never"], ["choice/sums_of_kept"]),
+    _node("Sub", ["outer/top_p", "choice/before"], ["choice/left"]),
+    _node("Min", ["choice/left", "choice/noise"], ["choice/noise_of_kept"]),
+    _node("Mul", ["choice/probabilities", "choice/noise_of_kept"], ["choice/scores"]),
 ]
-
-
-def _id_in_order(sums: str) -> list[Message]:
-    return [
-        _node("ArgMax", [sums], ["choice/place"], axis=1, keepdims=1),
-        _node("GatherElements", ["choice/order", "choice/place"], ["choice/id_column"], axis=1),
-        _node("Reshape", ["choice/id_column", "choice/flat"], ["choice/id"]),
-    ]
-
-
+_ID_OF_HIGHEST = [
+    _node("ArgMax", ["choice/scores"], ["choice/place"], axis=1, keepdims=1),
+    _node("GatherND", ["choice/order", "choice/place"], ["choice/id"], batch_dims=1),
+]
 _CHOICES: dict[Choice, list[Message]] = {
     "all": _ALL,
-    "top-k": [*_TOP_K_SUMS, *_id_in_order("choice/sums")],
-    "top-p": [*_TOP_K_SUMS, *_TOP_P_SUMS, *_id_in_order("choice/sums_of_kept")],
+    "top-k": [_TOP, *_TOP_K_SCORES, *_ID_OF_HIGHEST],
+    "top-p": [_TOP, *_TOP_P_SCORES, *_ID_OF_HIGHEST],
 }
+_K = _Value("outer/top_k", _INT64, (1,))
 _SETTINGS: dict[Choice, list[_Value]] = {
     "all": [],
-    "top-k": [_Value("outer/top_k", _INT64, (1,))],
-    "top-p": [
-        _Value("outer/top_k", _INT64, (1,)),
-        _Value("outer/top_p", _DOUBLE, (1,)),
-        _Value("outer/temperature", _DOUBLE, (1,)),
-    ],
+    "top-k": [_K],
+    "top-p": [_K, _Value("outer/top_p", _FLOAT, (1,)), _Value("outer/temperature", _FLOAT, (1,))],
 }

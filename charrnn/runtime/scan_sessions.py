@@ -11,7 +11,7 @@ import onnxruntime
 
 from charrnn.errors import ModelFileError
 from charrnn.runtime.layers import Sizes
-from charrnn.runtime.sampling import SamplingConfig
+from charrnn.runtime.sampling import Noise, SamplingConfig, bounded
 from charrnn.runtime.scan import Choice, StepGraph, reading_graph, writing_graph
 from charrnn.runtime.session import open_session, run_session
 from charrnn.runtime.step import Ids, Logits, State
@@ -19,8 +19,6 @@ from charrnn.runtime.step import Ids, Logits, State
 __all__ = ["ScanSessions"]
 
 _Kind: TypeAlias = Choice | Literal["read"]
-_T_MIN, _T_MAX = 1e-200, 1e200
-"""Between them logits / T is finite; beyond, top-p keeps what it keeps at the limit."""
 
 
 class _Scan(NamedTuple):
@@ -50,9 +48,9 @@ class ScanSessions:
         return logits, state
 
     def write(
-        self, token: Ids, state: State, noise: npt.NDArray[np.float64], config: SamplingConfig
+        self, token: Ids, state: State, noise: Noise, config: SamplingConfig
     ) -> tuple[npt.NDArray[np.int64], State] | None:
-        """Read `token` int64 [batch], choose the next one by the noise [T, batch, V], and so on, T times.
+        """Read `token` int64 [batch], choose the next one by the noise [T, batch, K], and so on, T times.
 
         Returns the choices int64 [T, batch], and the state before the last of them is read; None as `read` does.
         """
@@ -70,8 +68,8 @@ class ScanSessions:
         top_k = np.array([min(config.top_k or self._V, self._V)])
         if config.top_p == 1:
             return "top-k", [top_k]
-        temperature = min(max(config.temperature, _T_MIN), _T_MAX)
-        return "top-p", [top_k, np.array([config.top_p]), np.array([temperature])]
+        settings = (config.top_p, bounded(config.temperature))
+        return "top-p", [top_k, *(np.array([setting], np.float32) for setting in settings)]
 
     def _run(
         self, kind: _Kind, state: State, others: list[npt.NDArray[Any]]

@@ -30,8 +30,8 @@ ORT_ERRORS: tuple[type[Exception], ...] = (
     MemoryError,
 )
 
-# How onnxruntime says that it does not know a file's opset, its IR version, or (before 1.22) its 8-bit weights.
-_NEWER_THAN_ORT = ("only *guarantees* support for models", "Unsupported model IR version", "Only 4b quantization")
+# How onnxruntime says that it does not know a file's opset, or its IR version.
+_NEWER_THAN_ORT = ("only *guarantees* support for models", "Unsupported model IR version")
 _MAX_FILE_BYTES = 2**31 - 1
 """The most that one protobuf message, and so one ONNX file, can hold."""
 _LOG_NOTHING = 4

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from charrnn.runtime.sampling import Logits, Sampler, SamplingConfig, choose
+from charrnn.runtime.sampling import Logits, Noise, Sampler, SamplingConfig, choose
 from charrnn.text.vocabulary import Vocabulary
 
 __all__ = ["Ids", "Logits", "State", "StepModel", "TextState"]
@@ -80,9 +80,9 @@ class StepModel(ABC):
         return TextState(memory, text.unread[T:])
 
     def _write(
-        self, token: Ids, state: State, noise: npt.NDArray[np.float64], config: SamplingConfig
+        self, token: Ids, state: State, noise: Noise, config: SamplingConfig
     ) -> tuple[npt.NDArray[np.int64], State]:
-        """Read `token`, choose the next by the noise [T, batch, V], and so on: all choices, the last of them unread."""
+        """Read `token`, choose the next by the noise [T, batch, K], and so on: all choices, the last of them unread."""
         ids = []
         for numbers in noise:
             logits, state = self.step(token, state)

@@ -85,8 +85,8 @@ def test_a_run_directory_and_a_prompt_file(path: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("locale", [{"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"PYTHONIOENCODING": "ascii"}, {}])
 def test_text_is_utf8_in_every_locale(accented: Path, locale: dict[str, str]) -> None:
     environment = buffered() | {"LC_ALL": "C"} | locale
-    result = run(accented, "--prompt", "É€", "--length", 60, "--seed", 1, env=environment)
-    assert result.stdout.decode() == generate(accented, "é€", 60, seed=1) + "\n"
+    result = run(accented, "--prompt", "É€", "--length", 60, "--seed", 2, env=environment)
+    assert result.stdout.decode() == generate(accented, "é€", 60, seed=2) + "\n"
     assert "😀" in result.stdout.decode()
 
 

@@ -1,6 +1,8 @@
 """The sampler draws from the distribution that temperature, top-k and top-p define, and does so again for a seed."""
 
+import itertools
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -10,7 +12,8 @@ from hypothesis.extra.numpy import arrays
 
 from charrnn.errors import ConfigError
 from charrnn.runtime import Sampler, SamplingConfig, fresh_seed
-from charrnn.runtime.sampling import eligible
+from charrnn.runtime.sampling import choose
+from charrnn.runtime.splitmix import SplitMix64
 
 B, V = 3, 13
 LOGITS = np.random.default_rng(5).normal(size=(B, V)).astype(np.float32)
@@ -70,25 +73,39 @@ def test_rows_are_independent() -> None:
     assert abs(agreeing - expected) < 4 * math.sqrt(expected * (1 - expected) / draws)
 
 
-@given(logits_of, st.floats(0.01, 10), st.integers(0, 12), st.floats(0.001, 1))
-def test_eligible_is_the_definition(logits: np.ndarray, temperature: float, top_k: int, top_p: float) -> None:
-    mask = eligible(logits, SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p))
-    for row, allowed in zip(logits, mask, strict=True):
-        order = np.argsort(-row, kind="stable")[: top_k or None]
-        before = np.concatenate([[0.0], np.cumsum(softmax(row[order], temperature))[:-1]])
-        clear = np.abs(before - top_p) > 1e-9  # where p falls on a sum, rounding decides
-        np.testing.assert_array_equal(allowed[order][clear], ((before < top_p) | (top_p == 1))[clear])
-        assert not allowed[np.setdiff1d(np.arange(len(row)), order)].any()
-        assert allowed[order[0]]
+def eligible(logits: np.ndarray, config: SamplingConfig) -> np.ndarray:
+    """The places, from the likeliest down, that are chosen where their noise is the loudest: bool [B, K]."""
+    K = min(config.top_k or logits.shape[1], logits.shape[1])
+    order = np.argsort(-logits, axis=1, kind="stable")
+    mask = np.zeros((len(logits), K), bool)
+    for place in range(K):
+        noise = np.full(mask.shape, 2.0**-90 if config.top_p < 1 else 0, np.float32)
+        noise[:, place] = 1000
+        mask[:, place] = choose(logits, noise, config) == order[:, place]
+    return mask
+
+
+@given(logits_of, st.floats(0.01, 10), st.integers(1, 12), st.floats(0.001, 1))
+def test_which_characters_can_be_chosen(logits: np.ndarray, temperature: float, top_k: int, top_p: float) -> None:
+    config = SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p)
+    for row, allowed in zip(logits, eligible(logits, config), strict=True):
+        top = np.sort(row)[::-1][:top_k]
+        probabilities = softmax(top, temperature)
+        before = np.concatenate([[0.0], np.cumsum(probabilities)[:-1]])
+        # Where p falls on a sum, rounding decides (float32, sums of 9 numbers below 1); and 0 cannot be the loudest.
+        clear = (np.abs(before - top_p) > 1e-6) & (probabilities > 1e-20) | (top_p == 1)
+        np.testing.assert_array_equal(allowed[clear], ((before < top_p) | (top_p == 1))[clear])
+        assert allowed[0]
 
 
 @given(st.integers(1, V))
 def test_exactly_k_of_equals_are_kept(k: int) -> None:
-    mask = eligible(np.zeros((B, V), np.float32), SamplingConfig(top_k=k))
-    np.testing.assert_array_equal(mask, np.broadcast_to(np.arange(V) < k, (B, V)))
+    sampler = Sampler(SamplingConfig(top_k=k), 0, B)
+    chosen = np.stack([sampler.choose(np.zeros((B, V), np.float32)) for _ in range(100)])
+    assert set(chosen.ravel().tolist()) == set(range(k))
 
 
-@given(st.integers(0, 2**64), st.integers(1, 40), st.integers(1, 40))
+@given(st.integers(0, 2**64 - 1), st.integers(1, 40), st.integers(1, 40))
 def test_a_row_does_not_depend_on_its_neighbours(seed: int, few: int, many: int) -> None:
     config = SamplingConfig(temperature=0.9, top_k=8)
     few, many = sorted((few, many))
@@ -155,18 +172,73 @@ def test_a_setting_out_of_range(settings: dict[str, float], named: str) -> None:
 
 
 def test_a_seed_or_a_number_of_samples_out_of_range() -> None:
-    with pytest.raises(ConfigError, match="seed is -1"):
-        Sampler(SamplingConfig(), -1, 1)
+    for seed in (-1, 2**64):
+        with pytest.raises(ConfigError, match=f"seed is {seed}: it must be at least 0 and below"):
+            Sampler(SamplingConfig(), seed, 1)
     for num_samples in (0, -3, 10**9):
         with pytest.raises(ConfigError, match=f"num-samples is {num_samples}: it must be at least 1 and at most"):
             Sampler(SamplingConfig(), 0, num_samples)
 
 
-def test_the_text_of_a_seed_is_as_the_contract_says() -> None:
-    """export/README.md: argmax of logits / T - log(e), e from default_rng([seed, row]), V numbers a character."""
+def uniform_numbers(seed: int, row: int, count: int) -> Iterator[np.ndarray]:
+    """As export/README.md has them, `count` for each character."""
+    (start,) = itertools.islice(splitmix64(seed), row, row + 1)
+    generator = splitmix64(start)
+    while True:
+        words = [next(generator) for _ in range((count + 1) // 2)]
+        halves = [half for word in words for half in (word % 2**32, word // 2**32)]
+        yield (np.array(halves[:count]) + 0.5) / 2**32
+
+
+def splitmix64(seed: int) -> Iterator[int]:
+    while True:
+        z = seed = (seed + 0x9E3779B97F4A7C15) % 2**64
+        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
+        yield z ^ z >> 31
+
+
+def test_it_is_splitmix64() -> None:
+    """The first numbers of seed 1234567, as Rosetta Code has them (Pseudo-random numbers/Splitmix64)."""
+    assert list(itertools.islice(splitmix64(1234567), 3)) == [
+        6457827717110365317,
+        3203168211198807973,
+        9817491932198370423,
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 6, 7])
+@pytest.mark.parametrize("seed", [0, 7, 2**64 - 1])
+def test_uniform_numbers(seed: int, count: int) -> None:
+    generator = SplitMix64(seed, 3)
+    drawn = np.concatenate([generator.uniform(steps, count) for steps in (1, 20, 2)])
+    for row, numbers in enumerate(drawn.swapaxes(0, 1)):
+        np.testing.assert_array_equal(numbers, [*itertools.islice(uniform_numbers(seed, row, count), 23)])
+
+
+@pytest.mark.parametrize("top_k", [0, 5])
+def test_the_text_of_a_seed_is_as_the_contract_says(top_k: int) -> None:
+    """export/README.md: argmax of logits / T - log(e), e = -log(u), V or k numbers u a character."""
     seed, temperature = 11, 0.8
-    sampler = Sampler(SamplingConfig(temperature=temperature), seed, B)
-    generators = [np.random.default_rng([seed, row]) for row in range(B)]
+    sampler = Sampler(SamplingConfig(temperature=temperature, top_k=top_k), seed, B)
+    rows = [uniform_numbers(seed, row, top_k or V) for row in range(B)]
+    order = np.argsort(-LOGITS, axis=1, kind="stable")[:, :top_k] if top_k else np.tile(np.arange(V), (B, 1))
     for _ in range(600):
-        noise = np.stack([-np.log(rng.standard_exponential(V)) for rng in generators])
-        np.testing.assert_array_equal(sampler.choose(LOGITS), (LOGITS / temperature + noise).argmax(axis=1))
+        e = -np.log([next(u) for u in rows])
+        place = (np.take_along_axis(LOGITS, order, axis=1) / temperature - np.log(e)).argmax(axis=1)
+        np.testing.assert_array_equal(sampler.choose(LOGITS), order[np.arange(B), place])
+
+
+def test_the_text_of_a_seed_with_top_p_is_as_the_contract_says() -> None:
+    """Of the characters that are left from the likeliest down, the one with the highest p / e."""
+    seed, top_p = 12, 0.7
+    sampler = Sampler(SamplingConfig(top_p=top_p), seed, B)
+    rows = [uniform_numbers(seed, row, V) for row in range(B)]
+    order = np.argsort(-LOGITS, axis=1, kind="stable")
+    for _ in range(600):
+        expected = []
+        for row, u in enumerate(rows):
+            probabilities = softmax(LOGITS[row, order[row]], 1.0)
+            kept = np.concatenate([[0.0], np.cumsum(probabilities)[:-1]]) < top_p
+            expected.append(order[row, (kept * probabilities / -np.log(next(u))).argmax()])
+        np.testing.assert_array_equal(sampler.choose(LOGITS), expected)

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 import charrnn
 from charrnn import OnnxModel
 from charrnn.errors import CharRNNError
+from charrnn.export.weights import Weights, store
 from charrnn.runtime import Sampler, SamplingConfig, StepModel, TextState
 from tests.runtime.handmade import CHARACTERS, HandMade, two_states
 
@@ -117,34 +118,23 @@ def test_files_of_other_opsets(tmp_path: Path, opset: int) -> None:
     assert list(model._scans._scans.values()) != [None]
 
 
-def test_eight_bit_weights(tmp_path: Path) -> None:
-    """MatMulNBits, an operator of onnxruntime's own, in blocks of 32."""
-    proto = HandMade(H=40).proto()
-    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
-    for node in proto.graph.node:
-        if node.op_type == "MatMul":
-            W = weights[node.input[1]]
-            columns = np.zeros((W.shape[1], 2, 32), np.float32)
-            columns.reshape(W.shape[1], 64)[:, : W.shape[0]] = W.T
-            scales = np.abs(columns).max(axis=-1) / 127 + 1e-9
-            codes = (np.rint(columns / scales[..., None]) + 128).astype(np.uint8)
-            names = [f"{node.input[1]}_codes", f"{node.input[1]}_scales"]
-            for name, tensor in zip(names, (codes, scales.reshape(-1)), strict=True):
-                proto.graph.initializer.append(numpy_helper.from_array(tensor, name))
-            settings = {"K": W.shape[0], "N": W.shape[1], "bits": 8, "block_size": 32, "accuracy_level": 4}
-            inputs = [node.input[0], *names]
-            node.CopyFrom(helper.make_node("MatMulNBits", inputs, node.output, domain="com.microsoft", **settings))
-    proto.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+@pytest.mark.parametrize("weights", ["float16", "int8", "int4"])
+def test_weights_in_fewer_bytes(tmp_path: Path, weights: Weights) -> None:
+    proto = HandMade(L=2, H=40).proto()
+    store(proto, weights)
     path = tmp_path / "model.onnx"
     path.write_bytes(proto.SerializeToString())
-    by_scan, by_step = write_both(charrnn.load(path), SamplingConfig(), 1, 3, 100)
+    model = charrnn.load(path)
+    by_scan, by_step = write_both(model, SamplingConfig(), 1, 3, 100)
     np.testing.assert_array_equal(by_scan, by_step)
+    assert model._scans._step.by_layer
+    assert list(model._scans._scans.values()) != [None]
 
 
 def test_a_graph_that_no_scan_can_hold_is_stepped(tmp_path: Path) -> None:
     """A value has the name of one that choosing adds."""
     proto = HandMade().proto()
-    renamed = {"scores": "choice/wide"}
+    renamed = {"scores": "choice/sums"}
     for node in proto.graph.node:
         for names in (node.input, node.output):
             names[:] = [renamed.get(name, name) for name in names]
