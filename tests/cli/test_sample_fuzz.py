@@ -141,7 +141,12 @@ def test_a_reader_that_goes_away(folder: Path, flags: list[str]) -> None:
 def test_ctrl_c_at_any_time(tmp_path: Path, flags: list[str]) -> None:
     """From the moment that the command itself runs; one line, one status, and the terminal gets its prompt back."""
     path = HandMade(characters="\x00\n !abcdefghijk").save(tmp_path / "model.onnx")
-    script = "import sys\nfrom charrnn.cli.sample import main\nprint(flush=True, file=sys.stderr)\nsys.exit(main())"
+    script = """if True:
+        import sys
+        from charrnn.cli.common import exit_status
+        from charrnn.cli.sample import COMMAND, _run
+        sys.exit(exit_status(COMMAND, lambda: print(flush=True, file=sys.stderr) or _run(None)))
+    """
     rng = np.random.default_rng(len(flags))
     for seconds in rng.uniform(0, 0.5, 12):
         command = [sys.executable, "-c", script, str(path), "--quiet", *flags]
