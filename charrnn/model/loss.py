@@ -20,6 +20,7 @@ from torch.autograd.function import once_differentiable
 __all__ = ["LossAndGradients", "in_pieces", "output_loss"]
 
 LossAndGradients = Callable[[Tensor, Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor, Tensor, Tensor]]
+"""What computes the loss and its gradients: `in_pieces`, or another execution of it."""
 
 PIECE = 2**21
 """Logits of a piece: 8 MB of float32."""

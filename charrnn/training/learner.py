@@ -129,6 +129,7 @@ class Learner:
         for group in self.optimiser.param_groups:
             group["lr"] = self.last_learning_rate
         self.accelerator.unscale_gradients()
+        # Not accelerate's function around it, which looks for installed packages in every step.
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm or float("inf"))
         self.optimiser.step()
         self.optimiser.zero_grad()
