@@ -29,7 +29,8 @@ def write_texts(options: Options, load: Callable[[Options], OnnxModel]) -> None:
     samplers = [Sampler(config, seed, options.num_samples) for config in configs]
     _check_memory(options, len(temperatures))
     model = load(options)
-    prompt_ids, left_out = encode_prompt(model, read_prompt(options), skip_unknown=options.skip_unknown)
+    prompt = read_prompt(options)
+    prompt_ids, left_out = encode_prompt(model, prompt, skip_unknown=options.skip_unknown)
     write = _write_json if options.json else _write_one if options.temperatures is None else _write_several
     made = [
         Continuations(
@@ -44,6 +45,8 @@ def write_texts(options: Options, load: Callable[[Options], OnnxModel]) -> None:
     ]
     if left_out and not options.quiet:
         say(f"left out of the prompt: {', '.join(map(repr, left_out))}")
+    if prompt and not len(prompt_ids) and not options.quiet:
+        say("nothing is left of the prompt as the model reads it (--verbose shows its normaliser and its vocabulary)")
     if options.seed is None and any(temperatures) and not (options.quiet or options.json):  # JSON has the seed
         say(f"seed {seed} (--seed {seed} writes this text again)")
     with standard_output() as out:

@@ -90,6 +90,19 @@ def test_text_is_utf8_in_every_locale(accented: Path, locale: dict[str, str]) ->
     assert "😀" in result.stdout.decode()
 
 
+def test_a_prompt_of_which_the_model_reads_nothing_is_told(tmp_path: Path) -> None:
+    """In another alphabet, where the model's normaliser keeps only its own: the text would look like an answer."""
+    normaliser = [{"step": "keep", "characters": "abc "}]
+    path = HandMade(normaliser=normaliser).save(tmp_path / "model.onnx")
+    flags = ("--temperature", 0, "--length", 20)
+    result = run(path, "--prompt", "привет", *flags)
+    assert result.stdout.decode() == generate(path, "", 20, temperature=0) + "\n"
+    assert result.stderr.startswith(b"charrnn-sample: nothing is left of the prompt")
+    assert result.stderr.count(b"\n") == 1
+    assert run(path, "--prompt", "привет", "--quiet", *flags).stderr == b""
+    assert run(path, "--prompt", "", *flags).stderr == b""
+
+
 def test_skipped_characters_are_told(path: Path) -> None:
     flags = ("--temperature", 0, "--length", 20)
     result = run(path, "--prompt", "zaébécz", "--skip-unknown", *flags)
