@@ -14,12 +14,11 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from charrnn.model.fused import Loops, through_time
 from charrnn.model.recurrence import in_autocast_dtype
 
 __all__ = ["native", "output_loss", "why_not"]
@@ -126,28 +125,7 @@ def _threads(rows: int) -> int:
     return max(1, min(torch.get_num_threads(), rows // 128))
 
 
-class _Native(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, inputs: Tensor, state: Tensor, W_h: Tensor) -> Tensor:
-        history = inputs.new_empty(inputs.shape[0] + 1, *state.shape)  # h_0, h_1, ..., h_T
-        history[0] = state
-        W_h = W_h.contiguous()
-        _recur("forward", inputs.contiguous(), history, W_h)
-        ctx.save_for_backward(history, W_h)
-        return history[1:]
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        history, W_h = ctx.saved_tensors
-        grad_outputs = grad_outputs.contiguous()
-        grad_inputs = torch.empty_like(grad_outputs)  # da_1, ..., da_T
-        _recur("backward", grad_outputs, grad_inputs, history, W_h)
-        grad_state = grad_inputs[0] @ W_h if ctx.needs_input_grad[1] else None
-        grad_W_h = None
-        if ctx.needs_input_grad[2]:
-            grad_W_h = _outer_products(grad_inputs.flatten(0, 1), history[:-1].flatten(0, 1)).to(W_h.dtype)
-        return grad_inputs, grad_state, grad_W_h
+_LOOPS = Loops(functools.partial(_recur, "forward"), functools.partial(_recur, "backward"), _outer_products)
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # there is nothing to trace
@@ -158,5 +136,4 @@ def native(inputs: Tensor, state: Tensor, W_h: Tensor) -> Tensor:
     inputs [T, B, H], state [B, H], W_h [H, H] -> outputs [T, B, H]. Its backward pass is the one that fused.py derives.
     Differentiable once.
     """
-    outputs: Tensor = _Native.apply(inputs, state, W_h)  # type: ignore[no-untyped-call]
-    return outputs
+    return through_time(inputs, state, W_h, _LOOPS)

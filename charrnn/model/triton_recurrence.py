@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from charrnn.model.fused import Loops, through_time
 from charrnn.model.recurrence import in_autocast_dtype
 
 __all__ = ["compile_options", "shared_bytes", "triton_recurrence", "why_not"]
@@ -25,29 +25,19 @@ NUM_WARPS = 8
 """256 threads of 255 registers: all that one program can have."""
 
 
-class _Triton(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, inputs: Tensor, state: Tensor, W_h: Tensor) -> Tensor:
-        from charrnn.model import triton_kernels  # triton is there with torch's CUDA builds only
+def _forward(inputs: Tensor, history: Tensor, W_h: Tensor) -> None:
+    from charrnn.model import triton_kernels  # triton is there with torch's CUDA builds only
 
-        inputs, W_h = inputs.contiguous(), W_h.contiguous()
-        history = inputs.new_empty(inputs.shape[0] + 1, *state.shape)  # h_0, h_1, ..., h_T
-        history[0] = state
-        _launch(triton_kernels.forward, inputs, history, W_h)
-        ctx.save_for_backward(history, W_h)
-        return history[1:]
+    _launch(triton_kernels.forward, inputs, history, W_h)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        from charrnn.model import triton_kernels
 
-        history, W_h = ctx.saved_tensors
-        grad_inputs = torch.empty_like(history[1:])  # da_1, ..., da_T
-        _launch(triton_kernels.backward, grad_outputs.contiguous(), history[1:], grad_inputs, W_h)
-        grad_state = grad_inputs[0] @ W_h if ctx.needs_input_grad[1] else None
-        grad_W_h = grad_inputs.flatten(0, 1).T @ history[:-1].flatten(0, 1) if ctx.needs_input_grad[2] else None
-        return grad_inputs, grad_state, grad_W_h
+def _backward(grad_outputs: Tensor, grad_inputs: Tensor, history: Tensor, W_h: Tensor) -> None:
+    from charrnn.model import triton_kernels
+
+    _launch(triton_kernels.backward, grad_outputs, history[1:], grad_inputs, W_h)
+
+
+_LOOPS = Loops(_forward, _backward)
 
 
 def _launch(kernel: Any, sequence: Tensor, *others: Tensor) -> None:
@@ -81,8 +71,7 @@ def triton_recurrence(inputs: Tensor, state: Tensor, W_h: Tensor) -> Tensor:
 
     inputs [T, B, H], state [B, H], W_h [H, H] -> outputs [T, B, H]; float32, bfloat16 or float16.
     """
-    outputs: Tensor = _Triton.apply(inputs, state, W_h)  # type: ignore[no-untyped-call]
-    return outputs
+    return through_time(inputs, state, W_h, _LOOPS)
 
 
 @functools.cache
