@@ -47,9 +47,8 @@ class Learner:
         self.model = model
         self.parallel, self.optimiser = accelerator.prepare(_Loss(model), optimiser)
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerator.mixed_precision, torch.float32)
-        B = self.rows.stop - self.rows.start
-        self.backend = self.model.backend(B, dtype)
-        self.model.backend(B, torch.float32)  # in which it will be scored: what cannot do that is refused now
+        self.backend = self.model.backend(dtype)
+        self.model.backend(torch.float32)  # in which it will be scored: what cannot do that is refused now
         self._names: dict[Tensor, str] = {parameter: name for name, parameter in self.model.named_parameters()}
         self._forward = torch.compile(self.parallel) if config.compile else self.parallel
         self.state: Tensor | None = None
