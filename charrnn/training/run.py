@@ -4,7 +4,7 @@ import gc
 import math
 import time
 import traceback
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast
@@ -68,7 +68,7 @@ def _train(config: TrainConfig, accelerator: Accelerator) -> int:
     words = main_decides(accelerator, on_main)
     place = mine[0] if mine else Claim.of(words)
     try:
-        run = _Run(config, accelerator, place)
+        run = _Run(replace(config, behaviour=place.behaviour), accelerator, place)
         try:
             return run.run()
         finally:
