@@ -54,7 +54,7 @@ class CharRNN(nn.Module):
         from torch's global generator.
         Returns logits [B, T, V] and the state after the last character [L, B, H].
         """
-        outputs, state = self._outputs(tokens, state, dropout_seeds)
+        outputs, state = self.outputs(tokens, state, dropout_seeds)
         logits: Tensor = self.fc(outputs)
         return logits.transpose(0, 1), state
 
@@ -71,7 +71,7 @@ class CharRNN(nn.Module):
         Returns scale * (sum of the losses in nats) to be differentiated; that sum and the number of right guesses, [2];
         and the state after the last character read, [L, B, H].
         """
-        outputs, state = self._outputs(windows[:, :-1], state, dropout_seeds)
+        outputs, state = self.outputs(windows[:, :-1], state, dropout_seeds)
         targets = windows[:, 1:].T.flatten().long()
         loss, sums = output_loss(
             outputs.flatten(0, 1),
@@ -83,10 +83,13 @@ class CharRNN(nn.Module):
         )
         return loss, sums, state
 
-    def _outputs(
-        self, tokens: Tensor, state: Tensor | None, dropout_seeds: Sequence[int] | None
+    def outputs(
+        self, tokens: Tensor, state: Tensor | None = None, dropout_seeds: Sequence[int] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The top layer's outputs [T, B, H] and the state after the last character."""
+        """What `fc` makes logits of: the top layer's outputs [T, B, H], and the state after the last character.
+
+        Arguments as those of `forward`.
+        """
         if state is None:
             state = self.initial_state(tokens.shape[0])
         # A lookup whose gradient is one index_add: F.embedding's took three times as long on a CPU.

@@ -10,12 +10,16 @@ import numpy.typing as npt
 from charrnn.runtime.sampling import Logits, Noise, Sampler, SamplingConfig, choose
 from charrnn.text.vocabulary import Vocabulary
 
-__all__ = ["Ids", "Logits", "State", "StepModel", "TextState"]
+__all__ = ["Ids", "Logits", "Nats", "State", "StepModel", "TextState"]
 
 Ids: TypeAlias = npt.NDArray[np.integer[Any]]
 """Character ids, below V."""
+Nats: TypeAlias = npt.NDArray[np.floating[Any]]
+"""The surprise of characters: the negative logarithms of their probabilities."""
 _BLOCK = 1024
 """Characters of a prompt that are read at a time."""
+_LOGITS_AT_ONCE = 2**18
+"""Numbers (1 MB) that a call returns: enough to pay for it, and few enough to stay in a cache."""
 State: TypeAlias = tuple[npt.NDArray[np.float32], ...]
 """What a model remembers of the text: one array [L, batch, width] for each kind of state that it has."""
 
@@ -62,6 +66,19 @@ class StepModel(ABC):
             logits.append(after)
         return np.stack(logits), state
 
+    def predict(self, ids: Ids, state: State) -> tuple[Nats, Ids, State]:
+        """Read all but the last of `ids` [T + 1, batch], and tell what the model thought of all but the first.
+
+        Returns their surprise [T, batch], the likeliest characters in their places [T, batch], the state after all.
+        """
+        logits, state = self.read(np.ascontiguousarray(ids[:-1], np.int64), state)
+        guesses = logits.argmax(axis=-1)
+        return _surprise(logits, guesses, ids[1:]), guesses, state
+
+    def chars_at_once(self, batch: int) -> int:
+        """The T that `predict` does best, and in bounded memory."""
+        return max(1, _LOGITS_AT_ONCE // (batch * len(self.vocabulary)))
+
     def write(self, text: TextState, sampler: Sampler, length: int) -> tuple[npt.NDArray[np.int64], TextState]:
         """Continue one text, or as many as the sampler draws for, by `length` characters, at least 1.
 
@@ -89,3 +106,15 @@ class StepModel(ABC):
             token = choose(logits, numbers, config)
             ids.append(token)
         return np.stack(ids), state
+
+
+def _surprise(logits: Logits, best: Ids, targets: Ids) -> Nats:
+    """-log softmax(logits)[targets] [T, batch] for logits [T, batch, V], where `best` is the place of each maximum."""
+    highest = np.take_along_axis(logits, best[..., None], axis=-1)
+    with np.errstate(over="ignore"):  # a difference beyond float32 is an infinite surprise
+        # The first part is exactly 0 for the likeliest character, however large its logit is.
+        nats = highest - np.take_along_axis(logits, targets[..., None].astype(np.intp), axis=-1)
+        logits -= highest
+        nats += np.log(np.exp(logits, out=logits).sum(axis=-1, keepdims=True))
+    surprise: Nats = nats[..., 0]
+    return surprise

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from charrnn.files import cache_dir as default_cache_dir
 from charrnn.files import sync
-from charrnn.text.cache import default_cache_dir
 from charrnn.text.normaliser import Normaliser
 from charrnn.text.stream import EncodedStream
 from charrnn.text.vocabulary import Vocabulary
