@@ -13,7 +13,7 @@ from typing import Self
 
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.text.builtin import DOWNLOADS, LOCAL
-from charrnn.text.decoding import ErrorPolicy, decode_blocks
+from charrnn.text.decoding import ErrorPolicy, decode_blocks, marked_encoding
 from charrnn.text.download import Download, fetch
 from charrnn.text.files import (
     Part,
@@ -250,7 +250,11 @@ class _Opener:
         skipped = len(files) - len(texts)
         if not texts and not runs:
             number = _number(len(files), "file", "files")
-            raise CorpusError(f"{printable(str(path))}: no text in this directory ({number}, {skipped} of them binary)")
+            problem = f"{printable(str(path))}: no text in this directory ({number}, {skipped} of them binary)"
+            for file in files:
+                if (marked := marked_encoding(next(file_part(file).blocks(), b""))) and marked != self.encoding:
+                    raise CorpusError(f"{problem}; {printable(str(file))} is of --text.encoding {marked}")
+            raise CorpusError(problem)
         self.skipped_files += skipped
         self.runs |= {run.resolve() for run in runs}
         return [file_part(file) for file in texts]

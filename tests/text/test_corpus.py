@@ -177,6 +177,9 @@ def test_utf_16_in_a_directory_is_text_where_it_is_asked_for() -> None:
     with opened("dir", encoding="utf-16") as corpus:
         assert [part.name for part in corpus.parts] == ["dir/a"]
         assert text(corpus, "utf-16") == "text"
+    expected = r"^dir: no text in this directory \(2 files, 2 of them binary\); dir/a is of --text.encoding utf-16$"
+    with pytest.raises(CorpusError, match=expected):
+        opened("dir")
 
 
 def test_paths_that_are_not_utf_8_are_read_and_can_be_told() -> None:
