@@ -29,6 +29,7 @@ from charrnn.text.packed import is_packed, unpacked
 __all__ = ["Corpus", "open_corpus"]
 
 _MOST_NAMED = 3  # words that a description spells out
+_LONG = 200  # characters of a word that an error repeats
 
 
 @dataclass(kw_only=True)
@@ -202,7 +203,8 @@ class _Opener:
         try:
             return self._path(word)
         except OSError as error:  # such as a name that is too long, or a directory that may not be entered
-            raise CorpusError(f"{printable(word)}: cannot be read: {error.strerror}") from error
+            shown = word if len(word) < _LONG else f"{word[:_LONG]}..."  # it may be the text itself, or a prompt
+            raise CorpusError(f"{printable(shown)}: cannot be read: {error.strerror}") from error
 
     def _downloaded(self, download: Download, *, name: str) -> Part:
         path = fetch(download, cache_dir=self.cache_dir, progress=self.progress)
