@@ -10,7 +10,7 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-__all__ = ["PARITY_TOLERANCE", "QUANTISED_TOLERANCE", "Step", "parity"]
+__all__ = ["PARITY_TOLERANCE", "QUANTISED_TOLERANCE", "Step", "one_thread", "parity"]
 
 Step: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """token int64 [batch], state [L, batch, H] -> logits [batch, V], next state, in torch."""
@@ -39,7 +39,7 @@ def parity(serialised: bytes, step: Step, text: npt.NDArray[np.integer[Any]] | N
     Logits count in units of the largest of their step, where that is above 1. The two do not each carry a state of
     their own: a trained recurrence drives apart what differs by a rounding.
     """
-    with _one_thread():
+    with one_thread():
         return _parity(_session(serialised), step, text)
 
 
@@ -85,7 +85,7 @@ def _session(serialised: bytes) -> onnxruntime.InferenceSession:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """A step is small: torch's threads and onnxruntime's would spin, waiting, and take the cores from each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
