@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from charrnn.model import backends
-from charrnn.model.backends import Setting, backend, chosen
+from charrnn.model.backends import Choice, backend, choose
 from charrnn.model.config import ModelConfig
 from charrnn.model.initialisation import initialise
 from charrnn.model.loss import output_loss
@@ -108,14 +108,12 @@ class CharRNN(nn.Module):
         """The state before the first character: zeros [L, B, H]."""
         return self.fc.weight.new_zeros(self.config.num_layers, batch_size, self.config.hidden_size)
 
-    def backend(self, batch_size: int, dtype: torch.dtype) -> str:
-        """The name of the backend that executes the recurrence on this model's device for B rows in `dtype`.
+    def backend(self, dtype: torch.dtype) -> Choice:
+        """The backend that executes the recurrence on this model's device in `dtype`.
 
         Raises ConfigError where the config names one that cannot.
         """
-        device, H = self.fc.weight.device, self.config.hidden_size
-        setting = Setting(device=device, dtype=dtype, batch_size=batch_size, hidden_size=H)
-        return chosen(self.config.recurrence, setting)
+        return choose(self.config.recurrence, self.fc.weight.device, dtype)
 
     def _dropout(self, seeds: Sequence[int] | None) -> Callable[[Tensor], Tensor]:
         """Dropout of a layer's outputs [T, B, H]; with seeds, each row draws from a generator of its own."""

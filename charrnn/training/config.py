@@ -157,8 +157,6 @@ class TrainConfig:
     mixed_precision: Literal["no", "auto", "bf16", "fp16"] = "no"
     """Precision of the products while training; scores are always computed in float32. auto: bf16 where this machine
     multiplies it faster than float32, else no."""
-    compile: bool = False
-    """Run the model through torch.compile (needs a C++ compiler on CPU)."""
     threads: int = 0
     """CPU threads of each process; 0: OMP_NUM_THREADS where it is above 1, otherwise cores / processes here."""
     process_timeout: float = 600.0
@@ -166,8 +164,8 @@ class TrainConfig:
     stop_signal: str = "USR1"
     """Signal that saves a checkpoint and ends the run, as SIGTERM and SIGINT do; empty: those two alone."""
     behaviour: Annotated[int, tyro.conf.Suppress] = 2
-    """Version of what a run does that no setting says. 1 is charrnn 0.1.0's, whose windows were shuffled by a permutation
-    in memory, and whose warm-up was never shortened. A resumed run keeps the one that it began with."""
+    """Version of what a run does that no setting says. 1 is charrnn 0.1.0's, whose windows were shuffled by a
+    permutation in memory, and whose warm-up was never shortened. A resumed run keeps the one that it began with."""
     text: TextConfig = field(default_factory=TextConfig)
     batch: BatchConfig = field(default_factory=BatchConfig)
     model: Architecture = field(default_factory=Architecture)

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
@@ -21,6 +20,7 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
 from charrnn.errors import CharRNNError, ConfigError, TrainingError, first_line
+from charrnn.model.cpu import cpu_flags
 
 __all__ = ["describe", "from_main", "launcher_pid", "lost_process", "main_decides", "start", "together"]
 
@@ -78,17 +78,7 @@ def _fastest_precision(cpu: bool) -> str:
     """bf16 where the device has instructions for it, else no: emulated, it is slower than float32."""
     if not cpu:
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no"
-    flags = _cpu_flags()
-    return "bf16" if flags & {"avx512_bf16", "amx_bf16"} else "no"
-
-
-def _cpu_flags() -> set[str]:
-    """What Linux says this CPU can do; elsewhere nothing is known."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return set()
-    return set(next((line for line in lines if line.startswith("flags")), "").split())
+    return "bf16" if cpu_flags() & {"avx512_bf16", "amx_bf16"} else "no"
 
 
 def _keep_freed_memory() -> None:

@@ -47,11 +47,9 @@ class Learner:
         self.model = model
         self.parallel, self.optimiser = accelerator.prepare(_Loss(model), optimiser)
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerator.mixed_precision, torch.float32)
-        B = self.rows.stop - self.rows.start
-        self.backend = self.model.backend(B, dtype)
-        self.model.backend(B, torch.float32)  # in which it will be scored: what cannot do that is refused now
+        self.backend = self.model.backend(dtype)
+        self.model.backend(torch.float32)  # in which it will be scored: what cannot do that is refused now
         self._names: dict[Tensor, str] = {parameter: name for name, parameter in self.model.named_parameters()}
-        self._forward = torch.compile(self.parallel) if config.compile else self.parallel
         self.state: Tensor | None = None
         self._sums = torch.zeros(3, dtype=torch.float64, device=accelerator.device)
         self.last_learning_rate = 0.0
@@ -91,7 +89,7 @@ class Learner:
         states = []
         for part, state, seeds, last in self._parts(windows.long()):
             with nullcontext() if last else self.accelerator.no_sync(self.parallel):
-                loss, sums, next_state = self._forward(part, state, seeds, scale)
+                loss, sums, next_state = self.parallel(part, state, seeds, scale)
                 self.accelerator.backward(loss)
             self._sums[:2] += sums
             self._sums[2] += part[:, 1:].numel()

@@ -4,13 +4,13 @@ import gc
 import math
 import time
 import traceback
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import Tensor, manual_seed
 
-from charrnn.errors import CorpusError, TrainingError
+from charrnn.errors import ConfigError, CorpusError, TrainingError, VocabularyError
 from charrnn.model import CharRNN, ModelConfig
 from charrnn.runtime.scoring import Scores
 from charrnn.text.batches import Split
@@ -19,12 +19,13 @@ from charrnn.training import summary
 from charrnn.training.checkpoint import Checkpoint
 from charrnn.training.config import TrainConfig
 from charrnn.training.data import RunText
-from charrnn.training.devices import describe, from_main, lost_process, main_decides, start
+from charrnn.training.devices import describe, from_main, lost_process, main_decides, start, together
 from charrnn.training.evaluation import evaluate
 from charrnn.training.export_run import export_run
 from charrnn.training.learner import Learner
+from charrnn.training.messages import say, warn
 from charrnn.training.origin import start_from
-from charrnn.training.recorder import Recorder, say, warn
+from charrnn.training.recorder import Recorder
 from charrnn.training.run_directory import Claim, claim
 from charrnn.training.sample import write_sample
 from charrnn.training.stopping import Interruptions
@@ -58,7 +59,7 @@ def train(config: TrainConfig) -> int:
 
 
 def _train(config: TrainConfig, accelerator: Accelerator) -> int:
-    wandb_mode(config.log.wandb)  # an impossible choice is said before the work, not after
+    wandb_mode(config.log.wandb, config.log.project)  # an impossible choice is said before the work, not after
     mine: list[Claim] = []
 
     def on_main() -> list[str]:
@@ -68,7 +69,7 @@ def _train(config: TrainConfig, accelerator: Accelerator) -> int:
     words = main_decides(accelerator, on_main)
     place = mine[0] if mine else Claim.of(words)
     try:
-        run = _Run(config, accelerator, place)
+        run = _Run(replace(config, behaviour=place.behaviour), accelerator, place)
         try:
             return run.run()
         finally:
@@ -88,7 +89,10 @@ class _Run:
         batches = self.text.batches(config.batch, config.seed)
         vocabulary, normaliser = self.text.prepared.vocabulary, self.text.prepared.normaliser
         self.prompt = normaliser(config.log.sample_prompt)
-        vocabulary.encode(self.prompt)  # raises now rather than at the first evaluation
+        try:
+            vocabulary.encode(self.prompt)  # now rather than at the first evaluation
+        except VocabularyError as error:
+            raise ConfigError(f"--log.sample-prompt {self.prompt!r}: {error}") from error
         checkpoint = self._read_checkpoint(place) if place.resumes else None
         manual_seed(config.seed)
         model = CharRNN(ModelConfig(vocabulary_size=len(vocabulary), **asdict(config.model)))
@@ -101,7 +105,9 @@ class _Run:
             self.learner.restore(checkpoint)
             self.evaluated_step = self.learner.step if checkpoint.progress.evaluated else 0
         notes = main_decides(accelerator, lambda: self._create(place.resumes))
-        self.recorder = self._open_recorder(notes, weights) if accelerator.is_main_process else None
+        # Together: where W&B or the disk refuses, the others learn it at once.
+        main = accelerator.is_main_process
+        self.recorder = together(accelerator, lambda: self._open_recorder(notes, weights) if main else None)
 
     def run(self) -> int:
         """Train to the end or to a signal; then score, export and say what there is."""
@@ -163,7 +169,7 @@ class _Run:
 
     def _open_recorder(self, notes: str, weights: str) -> Recorder:
         run = str(self.directory.path) + (f", {notes}" if notes else "")
-        print(summary.opening(self.text, self.learner, describe(self.accelerator), run, weights), flush=True)
+        say(summary.opening(self.text, self.learner, describe(self.accelerator), run, weights))
         wandb = WandB(
             asked=self.config.log.wandb,
             project=self.config.log.project,
@@ -238,7 +244,7 @@ class _Run:
             self.recorder.record(record | ({"sample": sample} if sample else {}))
         self._save(None if scores is None else scores.loss_nats)
         if self.recorder:
-            self.recorder.refresh_views()
+            self.recorder.draw()
             say(summary.evaluation(self.learner, scores, sample))
 
     def _score(self, split: Split) -> Scores | None:
@@ -302,9 +308,9 @@ class _Run:
         best_step = best.progress.step
         self.recorder.record(self._position() | _named("test", test) | {"best_step": best_step})
         results = export_run(self.directory, best, self.directory.model).summary
-        self.recorder.refresh_views()
+        self.recorder.draw()
         self.recorder.finish(results, self.directory.model)
-        print(summary.closing(self.directory, best_step, test, self._example_prompt()), flush=True)
+        say(summary.closing(self.directory, best_step, test, self._example_prompt()))
 
     def _example_prompt(self) -> str:
         """A prompt that this model can read: the user's, or how the text begins."""
