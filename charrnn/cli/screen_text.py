@@ -3,17 +3,11 @@
 import unicodedata
 from itertools import zip_longest
 
+from charrnn.console import visible
+
 __all__ = ["cells", "side_by_side", "visible", "wrap"]
 
 _BETWEEN = " │ "
-_SEEN_AS = {"\t": "    ", "\n": "\n"}
-_UNSEEN = "Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"
-"""Categories of what a terminal would obey, or not show."""
-
-
-def visible(text: str) -> str:
-    """`text` with what would move the cursor or do worse replaced: a model may write any character of its corpus."""
-    return "".join(_SEEN_AS.get(c) or ("\ufffd" if unicodedata.category(c) in _UNSEEN else c) for c in text)
 
 
 def cells(text: str) -> int:

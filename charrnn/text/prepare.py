@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import CorpusError
+from charrnn.files import cache_dir as default_cache_dir
 from charrnn.files import sync
-from charrnn.text.cache import default_cache_dir, publish, using, workspace
+from charrnn.text.cache import publish, using, workspace
 from charrnn.text.codepoints import NUM_CODE_POINTS, code_points, text_of
 from charrnn.text.corpus import Corpus, open_corpus
 from charrnn.text.decoding import ErrorPolicy, check_encoding

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from charrnn.errors import CorpusError
+from charrnn.files import cache_dir
 from charrnn.runtime import OnnxModel, StepModel
 from charrnn.runtime.scoring import BLOCK_CHARS, Scores, score_blocks
-from charrnn.text.cache import default_cache_dir
 from charrnn.text.prepare import find_prepared
 from charrnn.text.stream import EncodedStream
 from charrnn.training.checkpoint import Checkpoint
@@ -66,7 +66,7 @@ def _validation_split(directory: RunDirectory) -> tuple[EncodedStream, int, int]
         if start == stop:
             raise CorpusError(f"{directory.path}: has no validation split")
         if prepared is None:
-            raise CorpusError(f"{text['description']}: is not in the cache {default_cache_dir()} any more")
+            raise CorpusError(f"{text['description']}: is not in the cache {cache_dir()} any more")
         if not 0 <= start < stop <= len(prepared.stream):
             raise ValueError(f"no split of {len(prepared.stream)} characters is [{start}, {stop}]")
     except (KeyError, TypeError, ValueError) as error:

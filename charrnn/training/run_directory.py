@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 import charrnn
 from charrnn.errors import CharRNNError, ConfigError, RunError
-from charrnn.files import write_atomically
+from charrnn.files import looking_at, write_atomically
 from charrnn.text.normaliser import Normaliser
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.config import TrainConfig
@@ -64,9 +64,13 @@ class RunDirectory:
         for parent in self.path.parents:
             if parent.exists() and not parent.is_dir():
                 raise RunError(f"{parent}: is a file, so {self.path} cannot be made: name another --run-dir")
-        if self.path.exists() and not (self.path.is_dir() and {p.name for p in self.path.iterdir()} <= {_LOCK}):
+        if self.path.exists() and not (self.path.is_dir() and all(map(self._is_unfinished, self.path.iterdir()))):
             raise RunError(f"{self.path}: exists and is not a run: name another --run-dir")
         return False
+
+    def _is_unfinished(self, path: Path) -> bool:
+        """Whether a process that was killed before it had made a run leaves this."""
+        return path.name == _LOCK or path.name.startswith(f".{self.config.name}.")
 
     def lock(self) -> None:
         """Claim the directory for this process until it ends. Raises RunError where another process has it."""
@@ -112,8 +116,9 @@ class RunDirectory:
             "environment": {"python": platform.python_version(), "platform": platform.platform(), **tools},
         }
         both = {"vocabulary": vocabulary.to_dict(), "normaliser": normaliser.to_list()}
-        write_atomically(self.vocabulary, json.dumps(both, ensure_ascii=False, indent=1))
-        write_atomically(self.config, json.dumps(description, ensure_ascii=False, indent=1))
+        # config.json first: it makes the directory a run, which goes on whatever happens next.
+        write_atomically(self.config, _readable_json(description))
+        write_atomically(self.vocabulary, _readable_json(both))
 
     def read_description(self) -> dict[str, Any]:
         """What `describe` put into config.json, its settings with today's names.
@@ -209,7 +214,8 @@ def claim(config: TrainConfig) -> Claim:
         raise ConfigError("--max_restarts needs --run-dir: a restarted run must find its directory again")
     else:
         directory = RunDirectory(Path(f"runs/{config.preset}-{time.strftime('%Y%m%d-%H%M%S')}"))
-    resumes = directory.resumes(config)
+    with looking_at(directory.path):
+        resumes = directory.resumes(config)
     behaviour = config.behaviour
     if resumes:
         directory.lock()
@@ -223,11 +229,12 @@ def find_run(word: str, complaint: str) -> tuple[RunDirectory, Path | None]:
     Raises RunError, which begins with `complaint` about the word.
     """
     path = Path(word)
-    if path.absolute().parent.name == "checkpoints" and path.name.startswith("step-") and path.is_dir():
-        named = path if path.parent.name else path.absolute()  # 'step-1' has no parents where we stand beside it
-        return RunDirectory(named.parent.parent), path
-    if (path / "config.json").is_file():
-        return RunDirectory(path), None
+    with looking_at(path):
+        if path.absolute().parent.name == "checkpoints" and path.name.startswith("step-") and path.is_dir():
+            named = path if path.parent.name else path.absolute()  # 'step-1' has no parents where we stand beside it
+            return RunDirectory(named.parent.parent), path
+        if (path / "config.json").is_file():
+            return RunDirectory(path), None
     raise RunError(f"{complaint.format(repr(word))} a run directory or one of its checkpoints")
 
 
@@ -240,6 +247,11 @@ def _is_description(value: Any) -> bool:
         and all(isinstance(value.get(name), dict) and value[name].keys() >= keys for name, keys in needed.items())
         and isinstance(value["config"]["model"], dict)
     )
+
+
+def _readable_json(value: dict[str, Any]) -> bytes:
+    """As UTF-8. What is none in a file's name, which Python has as a lone surrogate, becomes JSON's own escape."""
+    return json.dumps(value, ensure_ascii=False, indent=1).encode(errors="backslashreplace")
 
 
 def as_json(config: TrainConfig) -> dict[str, Any]:

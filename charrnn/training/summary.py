@@ -1,6 +1,9 @@
 """What a run says on stdout: what is about to happen, what each evaluation found, where everything is."""
 
+import os
 import shlex
+import subprocess
+import sys
 
 from charrnn.runtime.scoring import Scores
 from charrnn.training.data import RunText
@@ -10,6 +13,8 @@ from charrnn.training.run_directory import RunDirectory
 __all__ = ["closing", "evaluation", "opening"]
 
 _DROPPED_SHOWN = 8
+_NUL = "\0"
+"""The one character that no argument can have."""
 
 
 def opening(text: RunText, learner: Learner, hardware: str, run: str, weights: str) -> str:
@@ -26,7 +31,7 @@ def opening(text: RunText, learner: Learner, hardware: str, run: str, weights: s
         f" recurrence {learner.backend}",
         *([f"weights   {weights}"] if weights else []),
         f"training  {learner.total_steps:,} steps of {batch.size} x {batch.length} characters ({batch.mode}),"
-        f" {_epochs(learner.total_steps / learner.batches.steps_per_epoch)}",
+        f" {_epochs(learner.total_steps / learner.batches.steps_per_epoch)}{_warm_up(learner)}",
         f"hardware  {hardware}",
         f"run       {run}",
     ]
@@ -44,18 +49,39 @@ def evaluation(learner: Learner, scores: Scores | None, sample: str) -> str:
 
 def closing(directory: RunDirectory, best_step: int, test: Scores | None, prompt: str) -> str:
     """The result, the paths, and the two commands a user wants next."""
+    sample = f"charrnn-sample {_pasted(_no_flag(str(directory.path)))}"
+    option = "--prompt=" if prompt.startswith("-") else "--prompt "
     lines = [f"done      the best checkpoint is that of step {best_step:,}"]
     if test is not None:
         lines.append(f"test      {_scores(test)}, {test.characters:,} characters")
     lines += [
         f"model     {directory.model} ({directory.model.stat().st_size / 1e6:.1f} MB)",
         f"curve     {directory.plot}",
-        f"samples   {directory.samples}",
+        *([f"samples   {directory.samples}"] if directory.samples.exists() else []),
         "next:",
-        f"  charrnn-sample {directory.path} --length 500",
-        f"  charrnn-sample {directory.path} --prompt {shlex.quote(prompt)} --temperature 0.5",
+        f"  {sample} --length 500",
+        f"  {sample} {option}{_pasted(prompt.partition(_NUL)[0])} --temperature 0.5",
     ]
     return "\n".join(lines)
+
+
+def _pasted(word: str) -> str:
+    """`word` as a shell reads it, in characters that standard output has and no terminal obeys."""
+    if os.name == "nt":
+        return subprocess.list2cmdline([word])
+    try:
+        word.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        pass  # so is a name that is not UTF-8
+    else:
+        if word.isprintable():
+            return shlex.quote(word)
+    data = word.encode("utf-8", "surrogateescape")
+    return "$'" + "".join(chr(b) if 32 <= b < 127 and b not in b"\\'" else f"\\{b:03o}" for b in data) + "'"
+
+
+def _no_flag(path: str) -> str:
+    return f"./{path}" if path.startswith("-") else path
 
 
 def _scores(scores: Scores) -> str:
@@ -64,6 +90,11 @@ def _scores(scores: Scores) -> str:
 
 def _epochs(number: float) -> str:
     return f"{number:.3g} epoch{'' if number == 1 else 's'}"
+
+
+def _warm_up(learner: Learner) -> str:
+    asked = learner.config.optimiser.warmup_steps
+    return f"; a short run: {learner.warmup_steps} steps of warm-up, not {asked}" * (learner.warmup_steps < asked)
 
 
 def _loss(value: float) -> str:
