@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.sample_flags import Options
-from charrnn.errors import ConfigError, CorpusError, VocabularyError
+from charrnn.errors import ConfigError, CorpusError, VocabularyError, reason
 from charrnn.text.decoding import decode_blocks
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ def read_blocks(path: str, source: str) -> Iterator[bytes]:
         with nullcontext(sys.stdin.buffer) if path == "-" else Path(path).open("rb") as file:
             while block := file.read(_BLOCK_BYTES):
                 yield block
-    except OSError as error:
-        raise CorpusError(f"{source} cannot be read ({error.strerror}): name a UTF-8 text file, or -") from error
+    except (OSError, ValueError) as error:
+        raise CorpusError(f"{source} cannot be read ({reason(error)}): name a UTF-8 text file, or -") from error
 
 
 def _bounded(blocks: Iterable[bytes], source: str) -> Iterator[bytes]:

@@ -36,7 +36,7 @@ def opening(text: RunText, learner: Learner, hardware: str, run: str, weights: s
         f" recurrence {learner.backend}",
         *([f"weights   {weights}"] if weights else []),
         f"training  {learner.total_steps:,} steps of {batch.size} x {batch.length} characters ({batch.mode}),"
-        f" {_epochs(learner.total_steps / learner.batches.steps_per_epoch)}",
+        f" {_epochs(learner.total_steps / learner.batches.steps_per_epoch)}{_warm_up(learner)}",
         f"hardware  {hardware}",
         f"run       {run}",
     ]
@@ -95,6 +95,11 @@ def _scores(scores: Scores) -> str:
 
 def _epochs(number: float) -> str:
     return f"{number:.3g} epoch{'' if number == 1 else 's'}"
+
+
+def _warm_up(learner: Learner) -> str:
+    asked = learner.config.optimiser.warmup_steps
+    return f"; a short run: {learner.warmup_steps} steps of warm-up, not {asked}" * (learner.warmup_steps < asked)
 
 
 def _loss(value: float) -> str:
