@@ -1,6 +1,7 @@
 """Files that are whole or absent: written under a temporary name, flushed to the disk, renamed. Where the cache is."""
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,7 +68,10 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
 def sync(path: Path) -> None:
     """Flush a file's content, or a directory's entries, to the disk: a rename is there only after this."""
-    descriptor = os.open(path, os.O_RDONLY)
+    directory = path.is_dir()
+    if directory and sys.platform == "win32":
+        return  # it opens no directory, and needs a file to be open for writing
+    descriptor = os.open(path, os.O_RDONLY if directory else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:

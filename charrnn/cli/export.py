@@ -116,7 +116,7 @@ def _checkpoint(run: Path, checkpoints: Path, name: str) -> "Checkpoint":
             return read_checkpoint(checkpoints / name)
     whole = first_whole(orders[name](checkpoints), _warn) if name in orders else None
     if whole is None:
-        have = ", ".join(sorted(p.name for p in checkpoints.glob("step-*"))) or "none"
+        have = ", ".join(path.name for path in reversed(newest_first(checkpoints))) or "none"
         raise RunError(f"{run}: has no checkpoint {name!r} (it has: {have}): name a run directory and one of its own")
     return whole
 

@@ -34,9 +34,10 @@ class MetricsFile:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
         except OSError as error:
-            raise RunError(
-                f"{self._path}: cannot be written ({error.strerror}): free space there and resume"
-            ) from error
+            raise self._not_written(error) from error
+
+    def _not_written(self, error: OSError) -> RunError:
+        return RunError(f"{self._path}: cannot be written ({error.strerror}): free space there and resume")
 
     def read(self) -> list[Record]:
         """All whole records; a last line that a crash cut short is left out."""
@@ -53,8 +54,12 @@ class MetricsFile:
 
     def flush(self) -> None:
         """Have all records on the disk: a checkpoint that is there must find those before it, after a crash as well."""
-        if self._path.exists():
+        try:
             sync(self._path)
+        except FileNotFoundError:
+            pass  # nothing is recorded yet
+        except OSError as error:
+            raise self._not_written(error) from error
 
     def rewind(self, step: int, *, evaluated: bool) -> list[Record]:
         """Forget what came after `step`, and after its own evaluation if `evaluated`: it will be written again.
