@@ -230,9 +230,17 @@ def test_a_terminal_is_not_commanded(command: Command, monkeypatch: pytest.Monke
         assert command("./text", "--run-dir", name, "--resume", "never")[0] == 2
     told = os.read(master, 65536).decode()
     os.close(master)
-    assert "\ufffd]0;title\ufffdrun/loss.png" in told
-    assert "\ufffd]0;title\ufffdrun: holds a run already" in told
+    assert "␛]0;title␇run/loss.png" in told
+    assert "␛]0;title␇run: holds a run already" in told
     assert not {"\x1b]", "\x1b[2J", "\x07"} & {told[at : at + n] for at in range(len(told)) for n in (1, 2, 4)}
+
+
+def test_a_file_called_as_a_preset_is_offered(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "alphabet").touch()
+    status, _, stderr = command("alphabet", *TINY, "--log.sample-length", 0, "--run-dir", "run")
+    assert (status, stderr) == (
+        0, "charrnn-train: alphabet is the preset; what is called so here is ./alphabet\n",
+    )  # fmt: skip
 
 
 # Mistakes, before anything is made
