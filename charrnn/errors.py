@@ -20,6 +20,7 @@ __all__ = [
     "TrainingError",
     "VocabularyError",
     "first_line",
+    "reason",
 ]
 
 
@@ -51,6 +52,11 @@ class TrainingError(CharRNNError):
     """Training that cannot go on, such as a loss that is not a number."""
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of the message of somebody else's `error`, to be part of a line of ours."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def reason(error: OSError | ValueError) -> str:
+    """What the system, or Python before it was asked, has against a file or its name, to be part of a line of ours."""
+    return (error.strerror if isinstance(error, OSError) else None) or first_line(error)

@@ -39,6 +39,7 @@ def interpret(code: str) -> tuple[int, str, str]:
     [
         ("charrnn", set()),
         ("charrnn.errors", set()),
+        ("charrnn.console", set()),
         ("charrnn.cli.sample", set()),
         ("charrnn.cli.train", set()),
         ("charrnn.text", set()),
@@ -74,13 +75,14 @@ def test_a_blocked_module_is_really_missing() -> None:
 MAY_IMPORT = {
     "": {"errors", "runtime"},
     "errors": set(),
+    "console": set(),
     "files": {"errors"},
     "text": {"errors", "files", "text"},
-    "model": {"errors", "model"},
+    "model": {"errors", "files", "model"},
     "runtime": {"errors", "text", "runtime"},
     "export": {"errors", "files", "model", "runtime", "text", "export"},
-    "training": {"", "errors", "files", "model", "runtime", "text", "export", "training"},
-    "cli": {"", "errors", "files", "model", "runtime", "text", "export", "training", "cli"},
+    "training": {"", "console", "errors", "files", "model", "runtime", "text", "export", "training"},
+    "cli": {"", "console", "errors", "files", "model", "runtime", "text", "export", "training", "cli"},
 }
 
 

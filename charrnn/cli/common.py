@@ -6,9 +6,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn, TextIO
+from typing import NoReturn
 
+from charrnn import console
+from charrnn.console import give_up
 from charrnn.errors import CharRNNError
+
+__all__ = ["EXIT_CLOSED_PIPE", "EXIT_INTERRUPTED", "EXIT_USER_ERROR", "exit_status", "give_up", "importing", "tell"]
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -17,13 +21,13 @@ EXIT_CLOSED_PIPE = 141
 
 def exit_status(command: str, body: Callable[[], int | None]) -> int:
     """Run `body` and return its exit status: 0, 2 (the user can mend it), 130 (interrupted), 141 (stdout closed)."""
+    _open_what_is_closed()
     try:
         return body() or 0
     except CharRNNError as error:
         # In a launch of several processes all meet the same error: one of them says it.
         if os.environ.get("RANK", "0") == "0":
-            line = " ".join(str(error).splitlines())  # a file's name may have line ends
-            tell(f"{command}: error: {line}")
+            _tell_error(command, str(error))
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         tell(f"{command}: interrupted")
@@ -31,21 +35,30 @@ def exit_status(command: str, body: Callable[[], int | None]) -> int:
     except BrokenPipeError:
         give_up(sys.stdout)  # the reader has gone (`| head`)
         return EXIT_CLOSED_PIPE
+    except OSError as error:
+        if error.filename is None:
+            raise
+        # A place that nobody thought of: what the system says of a file is the user's to mend, as a rule.
+        _tell_error(command, f"{error.filename}: {error.strerror}")
+        return EXIT_USER_ERROR
 
 
 def tell(line: str) -> None:
-    """Write a line to standard error, if that can be: what was asked for does not depend on it."""
-    if sys.stderr is None:  # print would take standard output instead
-        return
-    try:
-        print(line, file=sys.stderr, flush=True)
-    except OSError:
-        give_up(sys.stderr)
+    """Write a line to standard error, if that can be."""
+    console.tell(line, sys.stderr)
 
 
-def give_up(stream: TextIO) -> None:
-    """Let what `stream` still holds go nowhere: the interpreter's flush at exit would fail, and change the status."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+def _tell_error(command: str, message: str) -> None:
+    tell(f"{command}: error: {' '.join(message.splitlines())}")  # a file's name may have line ends
+
+
+def _open_what_is_closed() -> None:
+    """Take the numbers of closed standard streams: a file of ours that got one would get what a library prints."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
 
 
 @contextmanager

@@ -10,7 +10,9 @@ import tyro
 
 from charrnn.cli.common import exit_status
 from charrnn.cli.flags import parse_flags
+from charrnn.console import tell
 from charrnn.errors import ConfigError, CorpusError, RunError
+from charrnn.files import looking_at
 
 if TYPE_CHECKING:
     from charrnn.export import Weights
@@ -72,13 +74,14 @@ def run(arguments: Sequence[str]) -> int:
     output = options.output or directory.model.with_name(
         "model.onnx" if weights == "float32" else f"model-{weights}.onnx"
     )
-    checkpoint = _checkpoint(directory.path, directory.checkpoints, options.checkpoint)
+    with looking_at(directory.path):
+        checkpoint = _checkpoint(directory.path, directory.checkpoints, options.checkpoint)
     exported = export_run(directory, checkpoint, output, weights=weights, opset=options.opset)
     written = f"{output}: {_size(output)}, from step {exported.summary['step']:,}"
     if weights == "float32":
-        print(f"{written}, equal to torch within 1e-5")
+        tell(f"{written}, equal to torch within 1e-5", sys.stdout)
     else:
-        print(f"{written}; {_cost(directory, checkpoint, output, weights, exported.difference)}")
+        tell(f"{written}; {_cost(directory, checkpoint, output, weights, exported.difference)}", sys.stdout)
     return 0
 
 
@@ -112,13 +115,13 @@ def _checkpoint(run: Path, checkpoints: Path, name: str) -> "Checkpoint":
         return read_checkpoint(checkpoints / name)
     whole = first_whole(orders[name](checkpoints), _warn) if name in orders else None
     if whole is None:
-        have = ", ".join(sorted(p.name for p in checkpoints.glob("step-*"))) or "none"
+        have = ", ".join(path.name for path in reversed(newest_first(checkpoints))) or "none"
         raise RunError(f"{run}: has no checkpoint {name!r} (it has: {have}): name a run directory and one of its own")
     return whole
 
 
 def _warn(message: str) -> None:
-    print(f"charrnn-export: {message}", file=sys.stderr)
+    tell(f"charrnn-export: {message}", sys.stderr)
 
 
 if __name__ == "__main__":

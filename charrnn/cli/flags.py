@@ -3,8 +3,10 @@
 import contextlib
 import io
 import itertools
+import sys
 from typing import Any, TypeVar
 
+from charrnn.console import tell
 from charrnn.errors import ConfigError
 
 __all__ = ["parse_flags"]
@@ -31,7 +33,7 @@ def parse_flags(kind: type[T], flags: list[str], *, prog: str, description: str,
             return parsed
     except SystemExit as stop:
         if stop.code in (0, None):
-            print(output.getvalue(), end="")
+            tell(output.getvalue(), sys.stdout, end="")
             raise
         raise ConfigError(f"{_one_line(output.getvalue())} (--help lists the flags)") from None
 

@@ -1,16 +1,19 @@
 """charrnn-train: train a model on a preset's text or on yours. `train.py` at the top of the repository is the same."""
 
 import difflib
+import itertools
 import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charrnn.cli.common import exit_status
 from charrnn.cli.flags import parse_flags
+from charrnn.console import tell
 from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -44,11 +47,15 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Train as `arguments` say; returns the exit status."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(_usage())
+        tell(_usage(), sys.stdout)
         return 0
     config = parse(arguments)
+    from charrnn.training.presets import PRESETS
     from charrnn.training.run import train
 
+    if config.text.corpus == PRESETS[config.preset]().text.corpus and _may_be_there(config.preset):
+        note = f"{config.preset} is the preset; what is called so here is ./{config.preset}"
+        tell(f"charrnn-train: {note}", sys.stderr if os.environ.get("RANK", "0") == "0" else None)
     return train(config)
 
 
@@ -56,12 +63,13 @@ def parse(arguments: Sequence[str]) -> "TrainConfig":
     """The config that `arguments` ask for. Raises ConfigError for what is not a preset, a text or a flag."""
     from charrnn.training.presets import PRESETS
 
-    words = list(arguments)
-    named: list[str] = []
-    while words and (words[0] == "-" or not words[0].startswith("-")):
-        named.append(words.pop(0))
+    named = list(itertools.takewhile(lambda word: word == "-" or not word.startswith("-"), arguments))
+    flags = list(arguments[len(named) :])
     if not named:
-        raise ConfigError(f"{words[0]!r} comes before a preset or a text: begin with one of {', '.join(PRESETS)}")
+        raise ConfigError(
+            f"{flags[0]!r} comes before a preset or a text: begin with one of {', '.join(PRESETS)}, or with a text, "
+            f"as in `charrnn-train novel.txt {flags[0]}`"
+        )
     if named[0] in PRESETS:
         config, corpus = PRESETS[named[0]](), tuple(named[1:])
     else:
@@ -69,31 +77,69 @@ def parse(arguments: Sequence[str]) -> "TrainConfig":
         config, corpus = PRESETS["text"](), tuple(named)
     if corpus:
         config = replace(config, text=replace(config.text, corpus=corpus))
-    config = parse_flags(
-        type(config),
-        words,
-        prog=f"charrnn-train {config.preset}",
-        description="Train a character-level RNN. The defaults shown are this preset's.",
-        default=config,
-    )
+    config = _parse_flags(config, flags)
     if not config.text.corpus:
-        raise ConfigError("the preset text has no text of its own: name a file, as in `charrnn-train novel.txt`")
+        raise ConfigError(
+            "the preset text has no text of its own: name a file, as in `charrnn-train novel.txt`"
+            + ("; what is called text here is ./text" if _may_be_there("text") else "")
+        )
     return config
+
+
+def _parse_flags(config: "TrainConfig", flags: list[str]) -> "TrainConfig":
+    from charrnn.text.normaliser import Normaliser
+
+    try:
+        config = parse_flags(
+            type(config),
+            flags,
+            prog=f"charrnn-train {config.preset}",
+            description="Train a character-level RNN. The defaults shown are this preset's.",
+            default=config,
+        )
+    except ConfigError as error:
+        left_over = str(error).partition("Unrecognized options: ")[2]
+        for word in flags:
+            if word and not word.startswith("-") and left_over.startswith(word):
+                raise _after_flags(word) from None
+        raise
+    for word in config.text.normaliser:  # a flag that takes the texts after it for its own
+        try:
+            Normaliser.named(word)
+        except ConfigError:
+            if _may_be_there(word):
+                raise _after_flags(word) from None
+            raise
+    return config
+
+
+def _after_flags(word: str) -> ConfigError:
+    return ConfigError(f"{word!r} comes after a flag: texts come first, as in `charrnn-train novel.txt --epochs 3`")
 
 
 def _check_texts(words: list[str], presets: Iterable[str]) -> None:
     """Raise ConfigError where the first word is neither a preset nor a text that could be there."""
     word = words[0]
-    if word == "-" or re.match(r"https?://|hub:", word) or any(c in word for c in "*?[") or Path(word).exists():
+    if word == "-" or re.match(r"https?://|hub:", word) or any(c in word for c in "*?[") or _may_be_there(word):
         return
     nearest = difflib.get_close_matches(word, [*presets, *_neighbours(word)], n=1)
     hint = f"did you mean {nearest[0]}?" if nearest else f"the presets are {', '.join(presets)}"
     raise ConfigError(f"{word!r} is neither a preset nor a file: {hint}")
 
 
+def _may_be_there(word: str) -> bool:
+    """Whether there is a file or directory `word`, or the system does not say: who reads it will tell why."""
+    try:
+        return Path(word).exists()
+    except OSError:
+        return True
+
+
 def _neighbours(word: str) -> list[str]:
     directory = Path(word).parent
-    return [str(directory / path.name) for path in directory.iterdir()] if directory.is_dir() else []
+    with suppress(OSError):  # no directory, or not to be read: then there is nothing to suggest
+        return [str(directory / path.name) for path in directory.iterdir()]
+    return []
 
 
 def _usage() -> str:

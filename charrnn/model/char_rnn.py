@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from charrnn.model import backends
-from charrnn.model.backends import Setting, backend, chosen
+from charrnn.model.backends import Choice, backend, choose
 from charrnn.model.config import ModelConfig
 from charrnn.model.initialisation import initialise
 from charrnn.model.loss import output_loss
@@ -54,7 +54,7 @@ class CharRNN(nn.Module):
         from torch's global generator.
         Returns logits [B, T, V] and the state after the last character [L, B, H].
         """
-        outputs, state = self._outputs(tokens, state, dropout_seeds)
+        outputs, state = self.outputs(tokens, state, dropout_seeds)
         logits: Tensor = self.fc(outputs)
         return logits.transpose(0, 1), state
 
@@ -71,7 +71,7 @@ class CharRNN(nn.Module):
         Returns scale * (sum of the losses in nats) to be differentiated; that sum and the number of right guesses, [2];
         and the state after the last character read, [L, B, H].
         """
-        outputs, state = self._outputs(windows[:, :-1], state, dropout_seeds)
+        outputs, state = self.outputs(windows[:, :-1], state, dropout_seeds)
         targets = windows[:, 1:].T.flatten().long()
         loss, sums = output_loss(
             outputs.flatten(0, 1),
@@ -83,10 +83,13 @@ class CharRNN(nn.Module):
         )
         return loss, sums, state
 
-    def _outputs(
-        self, tokens: Tensor, state: Tensor | None, dropout_seeds: Sequence[int] | None
+    def outputs(
+        self, tokens: Tensor, state: Tensor | None = None, dropout_seeds: Sequence[int] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The top layer's outputs [T, B, H] and the state after the last character."""
+        """What `fc` makes logits of: the top layer's outputs [T, B, H], and the state after the last character.
+
+        Arguments as those of `forward`.
+        """
         if state is None:
             state = self.initial_state(tokens.shape[0])
         # A lookup whose gradient is one index_add: F.embedding's took three times as long on a CPU.
@@ -105,14 +108,12 @@ class CharRNN(nn.Module):
         """The state before the first character: zeros [L, B, H]."""
         return self.fc.weight.new_zeros(self.config.num_layers, batch_size, self.config.hidden_size)
 
-    def backend(self, batch_size: int, dtype: torch.dtype) -> str:
-        """The name of the backend that executes the recurrence on this model's device for B rows in `dtype`.
+    def backend(self, dtype: torch.dtype) -> Choice:
+        """The backend that executes the recurrence on this model's device in `dtype`.
 
         Raises ConfigError where the config names one that cannot.
         """
-        device, H = self.fc.weight.device, self.config.hidden_size
-        setting = Setting(device=device, dtype=dtype, batch_size=batch_size, hidden_size=H)
-        return chosen(self.config.recurrence, setting)
+        return choose(self.config.recurrence, self.fc.weight.device, dtype)
 
     def _dropout(self, seeds: Sequence[int] | None) -> Callable[[Tensor], Tensor]:
         """Dropout of a layer's outputs [T, B, H]; with seeds, each row draws from a generator of its own."""

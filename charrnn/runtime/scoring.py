@@ -1,32 +1,74 @@
 """How well a model predicts a text: every character once, the state carried along the text, in bounded memory.
 
-The text is read in blocks, and each block as contiguous streams side by side, as training's evaluation reads a split: a
-batch costs little more than one row. The first stream of a block goes on from the last of the block before. The others
-first read the characters before their start, unscored, until their state is the carried one to within rounding.
+One loop serves `--score` and training's evaluation. The text is read as contiguous streams side by side: a batch costs
+little more than one row. A stream that does not start the text first reads the characters before its start, unscored,
+until its state is the carried one to within rounding. A text whose end is not known is read so block by block, where
+the first stream of a block goes on from the last of the block before.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from charrnn.errors import CorpusError
 from charrnn.runtime.model import OnnxModel
-from charrnn.runtime.step import Ids, Logits, State, StepModel
+from charrnn.runtime.step import Ids, Nats, State, StepModel
 
-__all__ = ["BLOCK_CHARS", "WARM_UP", "ScoredBlock", "Scores", "score", "score_blocks"]
+__all__ = [
+    "BLOCK_CHARS",
+    "MAX_STREAMS",
+    "MIN_STREAM_CHARS",
+    "WARM_UP",
+    "Predictor",
+    "ScoredBlock",
+    "ScoredPart",
+    "Scores",
+    "score",
+    "score_blocks",
+    "score_streams",
+]
 
 BLOCK_CHARS = 2**19
 """Characters of a block: what bounds the memory (some 10 MB), and makes the warm-up 3 % of the work."""
 WARM_UP = 256
 """Characters read, unscored, before a stream that starts inside a block: what a state still remembers is newer."""
-_MAX_STREAMS = 64
-_MIN_STREAM_CHARS = 1024
-_LOGITS_AT_ONCE = 2**18
-"""Numbers (1 MB) that a call returns: enough to pay for it, and few enough to stay in a cache."""
+MAX_STREAMS = 64
+MIN_STREAM_CHARS = 1024
+
+Windows: TypeAlias = Callable[[npt.NDArray[np.int64], int], Ids]
+"""(starts [rows], length) -> ids [rows, length]: the characters of a text from each of `starts` on."""
+
+
+class Predictor(Protocol):
+    """What scoring asks of a model; a `StepModel` is one."""
+
+    def initial_state(self, batch: int) -> State:
+        """The state of `batch` texts before their first character."""
+
+    def predict(self, ids: Ids, state: State) -> tuple[Nats, Ids, State]:
+        """Read all but the last of `ids` [T + 1, batch]: surprise and guess [T, batch] of all but the first."""
+
+    def chars_at_once(self, batch: int) -> int:
+        """The T, at least 1, that `predict` does best, and in bounded memory."""
+
+
+class ScoredPart(NamedTuple):
+    """Characters of each stream, with what the model thought of them before it read them: arrays [T, streams]."""
+
+    places: npt.NDArray[np.int64]
+    """Where the characters lie: 0 is the first that is scored."""
+    ids: Ids
+    """The characters."""
+    nats: Nats
+    """Their surprise: the negative logarithm of their probability."""
+    guesses: Ids
+    """The likeliest characters in their places."""
+    state: State
+    """Of each stream, before it reads the last of `ids`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +77,7 @@ class ScoredBlock:
 
     ids: Ids
     """The characters."""
-    nats: npt.NDArray[np.float32]
+    nats: Nats
     """Their surprise: the negative logarithm of their probability."""
     guesses: Ids
     """The likeliest characters in their places."""
@@ -90,8 +132,16 @@ def score_blocks(model: StepModel, pieces: Iterable[Ids]) -> Iterator[ScoredBloc
     """
     state = model.initial_state(1)
     for ids in _overlapping(pieces, BLOCK_CHARS):
-        nats, guesses, state = _score_block(model, ids, state)
+        nats = np.empty(len(ids) - 1, np.float32)
+        guesses = np.empty(len(ids) - 1, ids.dtype)
+        for part in score_streams(model, _windows_of(ids), 0, len(ids) - 1, state=state):
+            nats[part.places], guesses[part.places] = part.nats, part.guesses
+        state = tuple(each[:, -1:] for each in part.state)
         yield ScoredBlock(ids=ids[1:], nats=nats, guesses=guesses)
+
+
+def _windows_of(ids: Ids) -> Windows:
+    return lambda starts, length: ids[starts[:, None] + np.arange(length)]
 
 
 def _overlapping(pieces: Iterable[Ids], size: int) -> Iterator[Ids]:
@@ -111,58 +161,54 @@ def _overlapping(pieces: Iterable[Ids], size: int) -> Iterator[Ids]:
         yield np.concatenate(held)
 
 
-def _score_block(model: StepModel, ids: Ids, state: State) -> tuple[npt.NDArray[np.float32], Ids, State]:
-    """Surprise [T] and guess [T] of ids[1:], and the state before the last of `ids` [T + 1] is read.
+def score_streams(
+    model: Predictor,
+    windows: Windows,
+    start: int,
+    length: int,
+    *,
+    state: State | None = None,
+    share: slice = slice(None),
+) -> Iterator[ScoredPart]:
+    """Score the `length` characters, at least 1, that come after the one at `start`, each once.
 
-    `state` is that of one text before ids[0] is read.
+    The text's first stream begins with `state`, that of one text before the character at `start` (None: with nothing).
+    How the text is cut into streams depends on `length` alone; `share` is which of them to read.
+    The last part is of the last stream alone, or of streams of which it is the last.
     """
-    T = len(ids) - 1
-    streams = max(1, min(_MAX_STREAMS, T // _MIN_STREAM_CHARS))
-    each = T // streams
-    nats = np.empty(T, np.float32)
-    guesses = np.empty(T, ids.dtype)
-    starts = np.arange(streams) * each
-    state = _warm_up(model, ids, starts[1:], state)
-    for times in _parts(model, streams, range(each)):
-        places = starts + times
-        nats[places], guesses[places], state = _read(model, ids, places, state)
-    state = tuple(part[:, -1:] for part in state)
-    rest = np.arange(streams * each, T)[:, None]  # the last stream goes on to the end
-    if len(rest):
-        nats[rest], guesses[rest], state = _read(model, ids, rest, state)
-    return nats, guesses, state
+    streams = max(1, min(MAX_STREAMS, length // MIN_STREAM_CHARS))
+    each = length // streams
+    offsets = (np.arange(streams) * each)[share]
+    if not len(offsets):
+        return
+    states = _warm_up(model, windows, start, offsets, model.initial_state(1) if state is None else state)
+    states = yield from _read_on(model, windows, start, offsets, each, states)
+    if offsets[-1] == (streams - 1) * each:  # the last stream goes on to the end
+        last = tuple(part[:, -1:] for part in states)
+        yield from _read_on(model, windows, start, offsets[-1:] + each, length - streams * each, last)
 
 
-def _warm_up(model: StepModel, ids: Ids, starts: npt.NDArray[np.intp], first: State) -> State:
-    """The states before each of `starts`, behind the state `first` of the stream that starts the block."""
-    state = model.initial_state(len(starts))
-    for times in _parts(model, len(starts), range(-WARM_UP, 0)) if len(starts) else ():
-        _, state = model.read(ids[starts + times].astype(np.int64), state)
+def _warm_up(model: Predictor, windows: Windows, start: int, offsets: npt.NDArray[np.int64], first: State) -> State:
+    """The states of the streams at `offsets` before their first characters: that at 0 has the state `first`."""
+    inside = offsets[offsets > 0]
+    state = model.initial_state(len(inside))
+    if len(inside):
+        for part in _read_on(model, windows, start - WARM_UP, inside, WARM_UP, state):
+            state = part.state
+    if len(inside) == len(offsets):
+        return state
     return tuple(np.concatenate(parts, axis=1) for parts in zip(first, state, strict=True))
 
 
-def _parts(model: StepModel, batch: int, times: range) -> Iterator[npt.NDArray[np.intp]]:
-    """`times` in parts [T, 1], each of as many as `batch` texts can be read at once."""
-    length = max(1, _LOGITS_AT_ONCE // (batch * len(model.vocabulary)))
-    for start in range(0, len(times), length):
-        yield np.array(times[start : start + length])[:, None]
-
-
-def _read(
-    model: StepModel, ids: Ids, places: npt.NDArray[np.intp], state: State
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.intp], State]:
-    """Read the characters at `places` [T, batch]; the surprise and the guess of each one's successor, and the state."""
-    logits, state = model.read(ids[places].astype(np.int64), state)
-    guesses = logits.argmax(axis=-1)
-    return _surprise(logits, guesses, ids[places + 1]), guesses, state
-
-
-def _surprise(logits: Logits, best: npt.NDArray[np.intp], targets: Ids) -> npt.NDArray[Any]:
-    """-log softmax(logits)[targets] [T, batch] for logits [T, batch, V], where `best` is the place of each maximum."""
-    highest = np.take_along_axis(logits, best[..., None], axis=-1)
-    with np.errstate(over="ignore"):  # a difference beyond float32 is an infinite surprise
-        # The first part is exactly 0 for the likeliest character, however large its logit is.
-        nats = highest - np.take_along_axis(logits, targets[..., None].astype(np.intp), axis=-1)
-        logits -= highest
-        nats += np.log(np.exp(logits, out=logits).sum(axis=-1, keepdims=True))
-    return nats[..., 0]
+def _read_on(
+    model: Predictor, windows: Windows, start: int, offsets: npt.NDArray[np.int64], length: int, state: State
+) -> Generator[ScoredPart, None, State]:
+    """Score `length` characters of each stream after the one at start + its offset; returns the states after them."""
+    at_once = model.chars_at_once(len(offsets))
+    for done in range(0, length, at_once):
+        T = min(at_once, length - done)
+        places = offsets + done + np.arange(T)[:, None]
+        ids = windows(start + places[0], T + 1).T
+        nats, guesses, state = model.predict(ids, state)
+        yield ScoredPart(places, ids[1:], nats, guesses, state)
+    return state

@@ -1,6 +1,5 @@
-"""The cache directory: where it is, and how things are put into it so that only complete ones are ever found."""
+"""The cache directory: how things are put into it so that only complete ones are ever found."""
 
-import os
 import shutil
 import tempfile
 import time
@@ -11,17 +10,10 @@ from pathlib import Path
 from charrnn.errors import CorpusError
 from charrnn.files import sync
 
-__all__ = ["default_cache_dir", "publish", "using", "workspace"]
+__all__ = ["publish", "using", "workspace"]
 
 _PREFIX = ".unfinished-"
 _ABANDONED_SECONDS = 24 * 3600.0  # an assumption: no download or preparation goes a day without touching its directory
-
-
-def default_cache_dir() -> Path:
-    """Return $CHARRNN_CACHE, else charrnn under $XDG_CACHE_HOME, else ~/.cache/charrnn."""
-    if own := os.environ.get("CHARRNN_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "charrnn"
 
 
 @contextmanager

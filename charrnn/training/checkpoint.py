@@ -2,14 +2,18 @@
 
 `checkpoints/step-00001000/` holds `model.safetensors`, `optimiser.safetensors`, `state.safetensors`, `progress.json`,
 `config.json` and, written last, `manifest.json` with every file's size and SHA-256. It is made under a temporary name,
-flushed to the disk and renamed; readers look at complete ones only.
+flushed to the disk and renamed; readers look at complete ones only. Where the same step is written again, the one that
+was there is `step-00001000.replaced` until the new one has its name: at every moment one of them is whole.
 """
 
 import hashlib
 import json
 import os
+import re
+import secrets
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -42,6 +46,8 @@ FORMAT_VERSION = 1
 _TENSOR_FILES = ("model", "optimiser", "state")
 FILES = (*(f"{name}.safetensors" for name in _TENSOR_FILES), "progress.json", "config.json")
 """The files of a checkpoint, beside its manifest."""
+_REPLACED = ".replaced"
+_NAME = re.compile(rf"step-[0-9]+({re.escape(_REPLACED)})*")
 
 
 class NewerFormatError(RunError):
@@ -119,7 +125,7 @@ class Checkpoint:
 def write_checkpoint(directory: Path, checkpoint: Checkpoint) -> Path:
     """Write `checkpoint` under `directory` and return its path. Raises RunError where it cannot, leaving nothing."""
     final = directory / f"step-{checkpoint.progress.step:08d}"
-    temporary = directory / f".{final.name}.{os.getpid()}"
+    temporary = directory / f".{final.name}.{secrets.token_hex(8)}"  # pids come again, in containers always
     files = checkpoint.to_files()
     manifest = {
         "format_version": FORMAT_VERSION,
@@ -133,10 +139,7 @@ def write_checkpoint(directory: Path, checkpoint: Checkpoint) -> Path:
                 file.flush()
                 os.fsync(file.fileno())
         sync(temporary)
-        if final.exists():  # the same step again, after a resume
-            _delete(final)
-        temporary.rename(final)
-        sync(directory)
+        _put(temporary, final)
     except OSError as error:
         raise RunError(
             f"{final}: checkpoint not written ({error.strerror}): "
@@ -145,6 +148,21 @@ def write_checkpoint(directory: Path, checkpoint: Checkpoint) -> Path:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return final
+
+
+def _put(temporary: Path, final: Path) -> None:
+    """Give a checkpoint its name. Where another has it, the same step after a resume, that one goes when this is in."""
+    if _is_whole(final):
+        aside = final.with_name(final.name + _REPLACED)
+        while aside.exists():  # a process was killed just here
+            aside = aside.with_name(aside.name + _REPLACED)
+        final.rename(aside)
+    else:
+        _delete(final)  # what is left of one that was being deleted
+    temporary.rename(final)
+    sync(final.parent)
+    for path in final.parent.glob(f"{final.name}{_REPLACED}*"):
+        _delete(path)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -183,12 +201,12 @@ def read_files(path: Path) -> dict[str, bytes]:
 
 def newest_first(directory: Path) -> list[Path]:
     """The complete checkpoints in `directory`."""
-    return sorted(_complete(directory), reverse=True)
+    return sorted(filter(_is_whole, _named(directory)), key=_age)
 
 
 def best_first(directory: Path) -> list[Path]:
     """The complete checkpoints in `directory` by validation loss; those that have none come last, newest first."""
-    return sorted(_complete(directory), key=_rank)
+    return sorted(newest_first(directory), key=_loss)
 
 
 def first_whole(paths: Iterable[Path], say: Callable[[str], None]) -> Checkpoint | None:
@@ -212,18 +230,33 @@ def first_whole(paths: Iterable[Path], say: Callable[[str], None]) -> Checkpoint
 
 
 def prune(directory: Path, keep: int) -> None:
-    """Delete all checkpoints but the best and the newest `keep`, and what a killed process left unfinished."""
-    complete = newest_first(directory)
-    unfinished = set(directory.glob("step-*")) - set(complete) | set(directory.glob(".step-*"))
-    for path in (set(complete[keep:]) - set(best_first(directory)[:1])) | unfinished:
-        _delete(path)
+    """Delete all checkpoints but the best and the newest `keep`, and what a killed process left unfinished.
+
+    Raises RunError where that cannot be done.
+    """
+    kept = set(newest_first(directory)[:keep]) | set(best_first(directory)[:1])
+    with _deleting(directory):
+        for path in {*_named(directory), *directory.glob(".step-*")} - kept:
+            _delete(path)
 
 
 def forget_after(directory: Path, step: int) -> None:
-    """Delete the checkpoints after `step`: the run goes on from there."""
-    for path in _complete(directory):
-        if path.name > f"step-{step:08d}":
-            _delete(path)
+    """Delete the checkpoints after `step`: the run goes on from there. Raises RunError where that cannot be done."""
+    with _deleting(directory):
+        for path in _named(directory):
+            if _step(path) > step:
+                _delete(path)
+
+
+@contextmanager
+def _deleting(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{directory}: an old checkpoint cannot be deleted ({error.strerror}): "
+            "make it writable, then start the same command again"
+        ) from error
 
 
 def _delete(path: Path) -> None:
@@ -232,19 +265,32 @@ def _delete(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def _complete(directory: Path) -> list[Path]:
-    """Those with a manifest: it is written last, and the directory takes its name after that."""
-    return [path for path in directory.glob("step-*") if (path / "manifest.json").is_file()]
+def _named(directory: Path) -> list[Path]:
+    """What has a checkpoint's name, whole or not; what a user calls step-300-good is not ours to delete."""
+    return [path for path in directory.glob("step-*") if _NAME.fullmatch(path.name)]
 
 
-def _rank(path: Path) -> tuple[float, float]:
-    """By loss, then newest first. One that cannot be read has no loss: who wants to use it will be told."""
+def _is_whole(path: Path) -> bool:
+    """Whether it has a manifest: that is written last, and the directory takes its name after that."""
+    return (path / "manifest.json").is_file()
+
+
+def _step(path: Path) -> int:
+    return int(path.name.split("-")[1].split(".")[0])
+
+
+def _age(path: Path) -> tuple[int, bool, int]:
+    """Less, the newer it is: the later step; of one step, the one that has the name, then the last that had it."""
+    return -_step(path), path.name.endswith(_REPLACED), -len(path.name)
+
+
+def _loss(path: Path) -> float:
+    """The validation loss. One that cannot be read has none: who wants to use it will be told."""
     try:
-        progress = Progress.from_json((path / "progress.json").read_bytes())
+        loss = Progress.from_json((path / "progress.json").read_bytes()).validation_loss_nats
     except (OSError, ValueError, TypeError, RecursionError):
-        return float("inf"), 0
-    loss = progress.validation_loss_nats
-    return (float("inf") if loss is None else loss), -progress.step
+        loss = None
+    return float("inf") if loss is None else loss
 
 
 def _broken(path: Path, error: Exception) -> RunError:

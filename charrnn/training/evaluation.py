@@ -7,79 +7,70 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from charrnn.model import CharRNN
-from charrnn.runtime.scoring import WARM_UP, Scores
+from charrnn.model.loss import PIECE
+from charrnn.runtime.scoring import Scores, score_streams
+from charrnn.runtime.step import Ids, Nats, State
 from charrnn.text.batches import Split
 from charrnn.text.stream import EncodedStream
 
-__all__ = ["evaluate"]
+__all__ = ["TorchPredictor", "evaluate"]
 
-MAX_STREAMS = 64
-MIN_STREAM_LENGTH = 1024
-_LENGTH = 128
+_CHARS_AT_ONCE = 128
 
 
-@torch.no_grad()
 def evaluate(model: CharRNN, stream: EncodedStream, split: Split, accelerator: Accelerator) -> Scores:
     """Score every character of `split` once, in float32, each predicted from those before it.
 
-    The split is read as up to 64 contiguous streams side by side, fewer where it is short. A stream that does not
-    start the split first reads the `WARM_UP` characters before it, so its state is the carried one to within rounding.
-    The streams depend on the split alone, never on the processes; those share them out, and sums are added up.
+    The streams that it is read as, up to 64 side by side, depend on the split alone, never on the processes; those
+    share them out, and sums are added up. A collective call.
     """
     was_training = model.training
     model.eval()
     # The character before the split, where there is one, predicts the split's first.
     start = max(split.start, 1)
-    length = split.stop - start
-    streams = max(1, min(MAX_STREAMS, length // MIN_STREAM_LENGTH))
-    rows = np.arange(streams)[accelerator.process_index :: accelerator.num_processes]
-    sums = torch.zeros(3, dtype=torch.float64, device=accelerator.device)
-    if len(rows):
-        _score_rows(model, stream, start, length, streams, rows, sums)
-    total, correct, count = accelerator.reduce(sums, reduction="sum").tolist()
+    share = slice(accelerator.process_index, None, accelerator.num_processes)
+    sums = np.zeros(3)
+    for part in score_streams(TorchPredictor(model), stream.windows, start - 1, split.stop - start, share=share):
+        sums += part.nats.sum(dtype=np.float64), (part.ids == part.guesses).sum(), part.ids.size
+    everywhere = accelerator.reduce(torch.from_numpy(sums).to(accelerator.device), reduction="sum")
+    total, correct, count = everywhere.tolist()
     model.train(was_training)
     return Scores(loss_nats=total / count, accuracy=correct / count, characters=round(count))
 
 
-def _score_rows(
-    model: CharRNN, stream: EncodedStream, start: int, length: int, streams: int, rows: np.ndarray, sums: Tensor
-) -> None:
-    each = length // streams
-    starts = start - 1 + rows * each
-    state = _warm_state(model, stream, starts, first=start - 1)
-    for offset in range(0, each, _LENGTH):
-        windows = stream.windows(starts + offset, min(_LENGTH, each - offset) + 1)
-        state = _add_scores(model, windows, state, sums)
-    rest = length - each * streams
-    if rest and rows[-1] == streams - 1:  # the last stream goes on to the end of the split
-        _add_scores(model, stream.windows(starts[-1:] + each, rest + 1), state[:, -1:], sums)
+class TorchPredictor:
+    """A CharRNN as what `score_streams` reads with: only losses and guesses leave its device, no logits."""
 
+    def __init__(self, model: CharRNN) -> None:
+        self._model = model
 
-def _warm_state(model: CharRNN, stream: EncodedStream, starts: np.ndarray, first: int) -> Tensor:
-    """The state before each of `starts`, [L, len(starts), H]: zero at `first`, elsewhere warmed up."""
-    state = model.initial_state(len(starts))
-    inside = np.flatnonzero(starts > first)
-    if len(inside):
-        windows = stream.windows(starts[inside] - WARM_UP, WARM_UP)
-        state[:, torch.from_numpy(inside)] = CharRNN.forward(model, _to_device(windows, model))[1]
-    return state
+    def initial_state(self, batch: int) -> State:
+        """Zeros [L, batch, H]."""
+        return (self._model.initial_state(batch).cpu().numpy(),)
 
+    def chars_at_once(self, batch: int) -> int:
+        """Outputs of so many characters are held, and of their logits a piece."""
+        return _CHARS_AT_ONCE
 
-def _add_scores(model: CharRNN, windows: np.ndarray, state: Tensor, sums: Tensor) -> Tensor:
-    """Add the loss, the hits and the number of characters of `windows` [rows, T+1] to `sums`; return the next state."""
-    tokens = _to_device(windows, model)
-    # The class's own forward: accelerate wraps the instance's in autocast, and scores are float32.
-    logits, state = CharRNN.forward(model, tokens[:, :-1], state)
-    logits, targets = logits.flatten(0, 1), tokens[:, 1:].flatten()
-    sums += torch.stack(
-        [
-            F.cross_entropy(logits, targets, reduction="none").double().sum(),
-            (logits.argmax(-1) == targets).sum().double(),
-            torch.tensor(len(targets), dtype=torch.float64, device=sums.device),
-        ]
-    )
-    return state
+    @torch.no_grad()
+    def predict(self, ids: Ids, state: State) -> tuple[Nats, Ids, State]:
+        """See `Predictor`."""
+        outputs, after = self._read(ids[:-1], state)
+        targets = self._tokens(ids[1:]).flatten()
+        pieces = max(1, PIECE // self._model.fc.out_features)
+        nats, guesses = [], []
+        for hidden, y in zip(torch.split(outputs.flatten(0, 1), pieces), torch.split(targets, pieces), strict=True):
+            logits = self._model.fc(hidden)
+            nats.append(F.cross_entropy(logits, y, reduction="none"))
+            guesses.append(logits.argmax(-1))
+        shape = outputs.shape[:2]
+        return torch.cat(nats).view(shape).cpu().numpy(), torch.cat(guesses).view(shape).cpu().numpy(), after
 
+    def _read(self, tokens: Ids, state: State) -> tuple[Tensor, State]:
+        """The top layer's outputs [T, batch, H] after each of `tokens` [T, batch], and the state after all."""
+        device = self._model.fc.weight.device
+        outputs, after = self._model.outputs(self._tokens(tokens).T, torch.from_numpy(state[0]).to(device))
+        return outputs, (after.cpu().numpy(),)
 
-def _to_device(windows: np.ndarray, model: CharRNN) -> Tensor:
-    return torch.from_numpy(windows).to(model.fc.weight.device).long()
+    def _tokens(self, ids: Ids) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(ids, np.int64)).to(self._model.fc.weight.device)

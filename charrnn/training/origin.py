@@ -10,7 +10,7 @@ from charrnn.model import CharRNN
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.checkpoint import Checkpoint, best_first, first_whole, read_checkpoint
 from charrnn.training.data import RunText
-from charrnn.training.recorder import warn
+from charrnn.training.messages import warn
 from charrnn.training.run_directory import find_run
 
 __all__ = ["start_from"]

@@ -14,10 +14,11 @@ from filelock import FileLock, Timeout
 
 import charrnn
 from charrnn.errors import CharRNNError, ConfigError, RunError
-from charrnn.files import write_atomically
+from charrnn.files import looking_at, write_atomically
 from charrnn.text.normaliser import Normaliser
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.config import TrainConfig
+from charrnn.training.earlier import as_today
 
 __all__ = ["Claim", "RunDirectory", "as_json", "claim", "find_run"]
 
@@ -63,9 +64,13 @@ class RunDirectory:
         for parent in self.path.parents:
             if parent.exists() and not parent.is_dir():
                 raise RunError(f"{parent}: is a file, so {self.path} cannot be made: name another --run-dir")
-        if self.path.exists() and not (self.path.is_dir() and {p.name for p in self.path.iterdir()} <= {_LOCK}):
+        if self.path.exists() and not (self.path.is_dir() and all(map(self._is_unfinished, self.path.iterdir()))):
             raise RunError(f"{self.path}: exists and is not a run: name another --run-dir")
         return False
+
+    def _is_unfinished(self, path: Path) -> bool:
+        """Whether a process that was killed before it had made a run leaves this."""
+        return path.name == _LOCK or path.name.startswith(f".{self.config.name}.")
 
     def lock(self) -> None:
         """Claim the directory for this process until it ends. Raises RunError where another process has it."""
@@ -111,11 +116,15 @@ class RunDirectory:
             "environment": {"python": platform.python_version(), "platform": platform.platform(), **tools},
         }
         both = {"vocabulary": vocabulary.to_dict(), "normaliser": normaliser.to_list()}
-        write_atomically(self.vocabulary, json.dumps(both, ensure_ascii=False, indent=1))
-        write_atomically(self.config, json.dumps(description, ensure_ascii=False, indent=1))
+        # config.json first: it makes the directory a run, which goes on whatever happens next.
+        write_atomically(self.config, _readable_json(description))
+        write_atomically(self.vocabulary, _readable_json(both))
 
     def read_description(self) -> dict[str, Any]:
-        """What `describe` put into config.json. Raises RunError where it is not there, or not that."""
+        """What `describe` put into config.json, its settings with today's names.
+
+        Raises RunError where it is not there, or not that, or a newer charrnn's.
+        """
         try:
             description: dict[str, Any] = json.loads(self.config.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
@@ -124,6 +133,12 @@ class RunDirectory:
             raise RunError(f"{self.config}: cannot be read ({error}): restore it from a copy") from error
         if not _is_description(description):
             raise RunError(f"{self.config}: is not a charrnn run's: restore it from a copy, or name another --run-dir")
+        description["config"] = as_today(description["config"])
+        if description["config"]["behaviour"] not in range(1, TrainConfig.behaviour + 1):
+            raise RunError(
+                f"{self.config}: behaviour is {description['config']['behaviour']!r}, and this charrnn has 1 to "
+                f"{TrainConfig.behaviour}: install the charrnn that wrote it, or name another --run-dir"
+            )
         return description
 
     def identity(self) -> str:
@@ -152,7 +167,8 @@ class RunDirectory:
     def _differences(self, config: TrainConfig) -> dict[str, tuple[Any, Any]]:
         """Settings, by name, that the run here and `config` have otherwise, as (here, config)."""
         before, now = _flat(self.read_description()["config"]), _flat(as_json(config))
-        names = sorted((before.keys() | now.keys()) - {"preset", "text.corpus"})  # the text itself is compared
+        # The text itself is compared, and the behaviour is the run's own.
+        names = sorted((before.keys() | now.keys()) - {"preset", "text.corpus", "behaviour"})
         return {name: (before.get(name), now.get(name)) for name in names if before.get(name) != now.get(name)}
 
 
@@ -163,16 +179,19 @@ class Claim:
     directory: RunDirectory
     resumes: bool
     checkpoint: Path | None
+    behaviour: int
+    """That of the run: see `TrainConfig.behaviour`."""
 
     def words(self) -> list[str]:
         """What `of` makes a claim of, on a process that has not made it."""
-        return [str(self.directory.path), "resumes" if self.resumes else "", str(self.checkpoint or "")]
+        checkpoint = str(self.checkpoint or "")
+        return [str(self.directory.path), "resumes" if self.resumes else "", checkpoint, str(self.behaviour)]
 
     @classmethod
     def of(cls, words: list[str]) -> Self:
         """The claim of another process, without its lock."""
-        path, resumes, checkpoint = words
-        return cls(RunDirectory(Path(path)), bool(resumes), Path(checkpoint) if checkpoint else None)
+        path, resumes, checkpoint, behaviour = words
+        return cls(RunDirectory(Path(path)), bool(resumes), Path(checkpoint) if checkpoint else None, int(behaviour))
 
 
 def claim(config: TrainConfig) -> Claim:
@@ -195,10 +214,13 @@ def claim(config: TrainConfig) -> Claim:
         raise ConfigError("--max_restarts needs --run-dir: a restarted run must find its directory again")
     else:
         directory = RunDirectory(Path(f"runs/{config.preset}-{time.strftime('%Y%m%d-%H%M%S')}"))
-    resumes = directory.resumes(config)
+    with looking_at(directory.path):
+        resumes = directory.resumes(config)
+    behaviour = config.behaviour
     if resumes:
         directory.lock()
-    return Claim(directory, resumes, checkpoint)
+        behaviour = int(directory.read_description()["config"]["behaviour"])
+    return Claim(directory, resumes, checkpoint, behaviour)
 
 
 def find_run(word: str, complaint: str) -> tuple[RunDirectory, Path | None]:
@@ -207,11 +229,12 @@ def find_run(word: str, complaint: str) -> tuple[RunDirectory, Path | None]:
     Raises RunError, which begins with `complaint` about the word.
     """
     path = Path(word)
-    if path.absolute().parent.name == "checkpoints" and path.name.startswith("step-") and path.is_dir():
-        named = path if path.parent.name else path.absolute()  # 'step-1' has no parents where we stand beside it
-        return RunDirectory(named.parent.parent), path
-    if (path / "config.json").is_file():
-        return RunDirectory(path), None
+    with looking_at(path):
+        if path.absolute().parent.name == "checkpoints" and path.name.startswith("step-") and path.is_dir():
+            named = path if path.parent.name else path.absolute()  # 'step-1' has no parents where we stand beside it
+            return RunDirectory(named.parent.parent), path
+        if (path / "config.json").is_file():
+            return RunDirectory(path), None
     raise RunError(f"{complaint.format(repr(word))} a run directory or one of its checkpoints")
 
 
@@ -222,7 +245,13 @@ def _is_description(value: Any) -> bool:
         isinstance(value, dict)
         and value.keys() >= {"charrnn", "id"}
         and all(isinstance(value.get(name), dict) and value[name].keys() >= keys for name, keys in needed.items())
+        and isinstance(value["config"]["model"], dict)
     )
+
+
+def _readable_json(value: dict[str, Any]) -> bytes:
+    """As UTF-8. What is none in a file's name, which Python has as a lone surrogate, becomes JSON's own escape."""
+    return json.dumps(value, ensure_ascii=False, indent=1).encode(errors="backslashreplace")
 
 
 def as_json(config: TrainConfig) -> dict[str, Any]:

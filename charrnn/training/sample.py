@@ -8,29 +8,28 @@ from charrnn.runtime.sampling import Sampler, SamplingConfig
 from charrnn.runtime.step import Ids, Logits, State, StepModel
 from charrnn.runtime.stream import stream_ids
 from charrnn.text.vocabulary import Vocabulary
+from charrnn.training.evaluation import TorchPredictor
 
 __all__ = ["TorchStep", "write_sample"]
 
 
-class TorchStep(StepModel):
+class TorchStep(TorchPredictor, StepModel):
     """A CharRNN as the sampler's step model."""
 
     def __init__(self, model: CharRNN, vocabulary: Vocabulary) -> None:
-        self._model = model
+        super().__init__(model)
         self.vocabulary = vocabulary
 
-    def initial_state(self, batch: int) -> State:
-        """Zeros [L, batch, H]."""
-        return (self._model.initial_state(batch).cpu().numpy(),)
-
     @torch.no_grad()
+    def read(self, tokens: Ids, state: State) -> tuple[Logits, State]:
+        """Read `tokens` int64 [T, batch]; the logits [T, batch, V] after each, the state after all."""
+        outputs, after = self._read(tokens, state)
+        return self._model.fc(outputs).cpu().numpy(), after
+
     def step(self, token: Ids, state: State) -> tuple[Logits, State]:
         """Read `token` int64 [batch]; return logits [batch, V] and the new state."""
-        device = self._model.fc.weight.device
-        tokens = torch.from_numpy(np.asarray(token, dtype=np.int64))[:, None].to(device)
-        # The class's own forward: accelerate wraps the instance's in autocast.
-        logits, next_state = CharRNN.forward(self._model, tokens, torch.from_numpy(state[0]).to(device))
-        return logits[:, 0].cpu().numpy(), (next_state.cpu().numpy(),)
+        logits, after = self.read(token[None], state)
+        return logits[0], after
 
 
 def write_sample(

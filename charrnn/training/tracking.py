@@ -1,19 +1,17 @@
 """Where metrics go: always to metrics.jsonl, which is the record; and to W&B, which is the view of it."""
 
 import json
-import netrc
 import os
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
 
 from accelerate.tracking import WandBTracker
 
 from charrnn.errors import ConfigError, RunError, first_line
 from charrnn.files import sync, write_atomically
+from charrnn.training.messages import warn
 
 __all__ = ["MetricsFile", "Record", "WandB", "wandb_mode"]
 
@@ -35,9 +33,10 @@ class MetricsFile:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
         except OSError as error:
-            raise RunError(
-                f"{self._path}: cannot be written ({error.strerror}): free space there and resume"
-            ) from error
+            raise self._not_written(error) from error
+
+    def _not_written(self, error: OSError) -> RunError:
+        return RunError(f"{self._path}: cannot be written ({error.strerror}): free space there and resume")
 
     def read(self) -> list[Record]:
         """All whole records; a last line that a crash cut short is left out."""
@@ -54,57 +53,72 @@ class MetricsFile:
 
     def flush(self) -> None:
         """Have all records on the disk: a checkpoint that is there must find those before it, after a crash as well."""
-        if self._path.exists():
+        try:
             sync(self._path)
+        except FileNotFoundError:
+            pass  # nothing is recorded yet
+        except OSError as error:
+            raise self._not_written(error) from error
 
-    def rewind(self, step: int, *, evaluated: bool) -> None:
+    def rewind(self, step: int, *, evaluated: bool) -> list[Record]:
         """Forget what came after `step`, and after its own evaluation if `evaluated`: it will be written again.
+
+        Returns what is kept.
 
         The record of the test split goes in any case: that is the end of a run, and this one goes on.
         """
         kept = [record for record in self.read() if "best_step" not in record and _before(record, step, evaluated)]
         write_atomically(self._path, "".join(json.dumps(record) + "\n" for record in kept))
+        return kept
 
 
-def wandb_mode(asked: str) -> str:
+def wandb_mode(asked: str, project: str) -> str:
     """Decide between online, offline and disabled before W&B is started, since it would ask or wait.
 
-    `auto` is WANDB_MODE where that is set, online where an API key is found (WANDB_API_KEY or ~/.netrc), else offline.
-    Raises ConfigError for `online` without a key, and for a WANDB_MODE that wandb does not know.
+    `auto` is WANDB_MODE where that is set, online where W&B finds a login, else offline. Raises ConfigError for
+    `online` without a login, for a WANDB_MODE that wandb does not know, and for a project's name that it refuses.
     """
     wanted = os.environ.get("WANDB_MODE", "")
     if wanted not in ("", *_MODES, "shared", "dryrun", "run"):  # wandb would not start, whatever was asked of us
         raise ConfigError(f"WANDB_MODE is {wanted!r}: it must be one of {', '.join(_MODES)}")
     chosen = wanted if asked == "auto" else asked
+    if chosen == "disabled":
+        return chosen
+    _check_project(project)
     if chosen not in _MODES:
-        return "online" if _has_wandb_key() else "offline"
-    if chosen == "online" and not _has_wandb_key():
+        return "online" if _logged_in() else "offline"
+    if chosen == "online" and not _logged_in():
         who = "WANDB_MODE" if asked == "auto" else "log.wandb"
         raise ConfigError(f"{who} is online, but there is no W&B login here: run `wandb login`, or use offline")
     return chosen
 
 
-def _has_wandb_key() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
-        return True
+def _check_project(project: str) -> None:
+    import wandb
+
     try:
-        known = netrc.netrc(os.environ.get("NETRC")).hosts
-    except (OSError, netrc.NetrcParseError):
+        project.encode()
+        wandb.Settings(project=project)
+    except (UnicodeEncodeError, wandb.Error) as error:
+        raise ConfigError(
+            f"log.project is {project!r}: W&B refuses it ({first_line(error)}): choose another"
+        ) from error
+
+
+def _logged_in() -> bool:
+    """Whether W&B itself finds a login, in whichever of its places."""
+    import wandb
+    from wandb.sdk import wandb_setup
+    from wandb.sdk.lib import wbauth  # the public wandb.login would greet the user, which takes a network
+
+    try:
+        host = wandb_setup.singleton().settings.base_url
+        login = wbauth.authenticate_session(host=host, source="charrnn", prompt=False, update_session=False)
+    except (wandb.Error, ValueError) as error:  # a key or an address that cannot be one
+        raise ConfigError(f"W&B refuses its own settings ({first_line(error)}): mend them, or disable it") from error
+    except RuntimeError:  # a user without a home directory has no login there
         return False
-    return not _wandb_hosts().isdisjoint(known)
-
-
-def _wandb_hosts() -> set[str]:
-    """The names under which wandb would look for a login in ~/.netrc."""
-    import wandb  # it knows which host it would log in to
-
-    settings = wandb.Settings(silent=True)
-    public = {urlsplit(settings.base_url).netloc, "api.wandb.ai"}  # `wandb login` wrote the second one for years
-    directory = Path(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb").expanduser()
-    settings.settings_system = str(directory / "settings")  # where `wandb login --host` keeps the host
-    settings.update_from_system_settings()
-    host = urlsplit(os.environ.get("WANDB_BASE_URL") or settings.base_url).netloc
-    return public if host in public else {host}
+    return login is not None
 
 
 def _before(record: Record, step: int, evaluated: bool) -> bool:
@@ -116,44 +130,59 @@ def _before(record: Record, step: int, evaluated: bool) -> bool:
 class WandB:
     """A W&B run through accelerate's tracker; the metrics' own `step` is the axis, so going back loses nothing.
 
-    W&B is a view: where it fails in the midst of a run, that is said once and training goes on without it.
+    W&B is a view: where it fails, that is said once and training goes on without it. Raises RunError only where it was
+    asked for by name and does not start.
     """
 
     def __init__(self, *, asked: str, project: str, run_dir: Path, run_id: str, config: dict[str, Any]) -> None:
-        mode = wandb_mode(asked)
+        self.mode = wandb_mode(asked, project)
+        self._tracker: WandBTracker
         self._failed = False
+        if self.mode == "disabled":
+            return
         try:
-            self._start(mode, project, run_dir, run_id, config)
+            self._start(project, run_dir, run_id, config)
         except Exception as error:  # wandb raises its own kinds, and others, for a network that is not there
-            if mode != "online" or asked == "online":
-                raise RunError(f"W&B did not start ({first_line(error)}): try --log.wandb offline") from error
-            print(f"W&B is not reachable ({first_line(error)}): logging offline", file=sys.stderr)
-            self._start("offline", project, run_dir, run_id, config)
+            if asked != "auto":
+                another = "offline" if self.mode == "online" else "disabled"
+                raise RunError(f"W&B did not start ({first_line(error)}): try --log.wandb {another}") from error
+            if self.mode == "online":
+                warn(f"W&B is not reachable ({first_line(error)}): logging offline")
+                self.mode = "offline"
+                self._try(lambda: self._start(project, run_dir, run_id, config))
+            else:
+                self._go_on_without(error)
 
-    def _start(self, mode: str, project: str, run_dir: Path, run_id: str, config: dict[str, Any]) -> None:
+    def _start(self, project: str, run_dir: Path, run_id: str, config: dict[str, Any]) -> None:
         import wandb
 
-        self.mode = mode
+        str(run_dir.absolute()).encode()  # W&B's paths are UTF-8; with another it would fail half-way, at length
         settings = wandb.Settings(init_timeout=INIT_TIMEOUT_SECONDS, console="off", silent=True)
         # Online, a resumed run goes on in its own curve. Offline, each start is a run of its own, all in one group:
         # files of one run that are sent one after another would replace each other.
-        same = {"id": run_id, "resume": "allow"} if mode == "online" else {"group": run_dir.name}
-        self._tracker = WandBTracker(project, mode=mode, dir=str(run_dir), name=run_dir.name, settings=settings, **same)
-        self._tracker.start()
-        self._tracker.store_init_configuration(config)
-        if mode != "disabled":
-            self._tracker.run.define_metric("*", step_metric="step")
+        same = {"id": run_id, "resume": "allow"} if self.mode == "online" else {"group": run_dir.name}
+        place = {"dir": str(run_dir), "name": run_dir.name}
+        tracker = WandBTracker(project, mode=self.mode, settings=settings, **place, **same)
+        tracker.start()
+        tracker.store_init_configuration(_as_utf8(config))
+        tracker.run.define_metric("*", step_metric="step")
+        self._tracker = tracker
 
     def log(self, record: Record) -> None:
-        """Log a record of metrics.jsonl under the same names."""
-        self._try(lambda: self._tracker.log(dict(record)))
+        """Log a record of metrics.jsonl under the same names, its sample as a table of one row: step, text.
 
-    def log_samples(self, step: int, samples: list[tuple[int, str]]) -> None:
-        """Log the table of all samples so far, (step, text) each."""
+        W&B shows the tables of a run's steps as one; a table of all samples so far would grow with their number.
+        """
+        self._try(lambda: self._log(record))
+
+    def _log(self, record: Record) -> None:
         import wandb
 
-        table = wandb.Table(columns=["step", "text"], data=[list(row) for row in samples])
-        self._try(lambda: self._tracker.log({"samples": table, "step": step}))
+        step = record["step"]
+        self._tracker.log({name: value for name, value in record.items() if name != "sample"})
+        if "sample" in record:
+            table = wandb.Table(columns=["step", "text"], data=[[step, record["sample"]]])
+            self._tracker.log({"samples": table, "step": step})
 
     def finish(self, results: Mapping[str, Any], model: Path) -> None:
         """Record the results; the ONNX file goes along as an artifact where online."""
@@ -162,11 +191,10 @@ class WandB:
     def _finish(self, results: Mapping[str, Any], model: Path) -> None:
         import wandb
 
-        if self.mode == "disabled":
-            return
-        self._tracker.run.summary.update(dict(results))
+        self._tracker.run.summary.update(_as_utf8(dict(results)))
         if self.mode == "online":
-            artifact = wandb.Artifact(f"{self._tracker.run.name}-model", type="model")
+            # Not the directory's name, which may have characters that an artifact's may not.
+            artifact = wandb.Artifact(f"run-{self._tracker.run.id}-model", type="model")
             artifact.add_file(str(model))
             self._tracker.run.log_artifact(artifact)
 
@@ -180,13 +208,19 @@ class WandB:
                 wandb.teardown()
 
     def _try(self, act: Callable[[], object]) -> None:
-        if self._failed:
+        if self.mode == "disabled":
             return
         try:
             act()
         except Exception as error:  # whatever W&B raises where its process is gone, or its files
-            self._failed = True
-            print(
-                f"W&B has stopped ({first_line(error)}): training goes on without it; metrics.jsonl has every record",
-                file=sys.stderr,
-            )
+            self._go_on_without(error)
+
+    def _go_on_without(self, error: Exception) -> None:
+        self.mode, self._failed = "disabled", True
+        warn(f"W&B has stopped ({first_line(error)}): training goes on without it; metrics.jsonl has every record")
+
+
+def _as_utf8(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON-able `values` with what is not UTF-8 in a file's name as question marks: W&B takes nothing else."""
+    clean: dict[str, Any] = json.loads(json.dumps(values, ensure_ascii=False).encode(errors="replace"))
+    return clean

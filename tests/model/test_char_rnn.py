@@ -9,11 +9,10 @@ from torch import Tensor, nn
 
 from charrnn.errors import ConfigError
 from charrnn.model import CharRNN, ModelConfig
-from charrnn.model.backends import BACKENDS, Setting
+from charrnn.model.backends import BACKENDS
 
 V, E, H, L, B, T = 11, 3, 7, 2, 4, 5
-DOUBLE = Setting(device=torch.device("cpu"), dtype=torch.float64, batch_size=B, hidden_size=H)
-IN_FLOAT64 = sorted(name for name, entry in BACKENDS.items() if not entry.why_not(DOUBLE))
+IN_FLOAT64 = sorted(name for name, entry in BACKENDS.items() if not entry.refusal(torch.device("cpu"), torch.float64))
 CONFIG = ModelConfig(vocabulary_size=V, embedding_size=E, hidden_size=H, num_layers=L)
 
 

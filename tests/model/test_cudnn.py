@@ -12,9 +12,7 @@ from charrnn.model.backends import BACKENDS
 
 def test_a_cpu_has_no_cudnn() -> None:
     model = CharRNN(ModelConfig(vocabulary_size=11, embedding_size=3, hidden_size=7, recurrence="cudnn"))
-    with pytest.raises(
-        ConfigError, match=r"model\.recurrence is cudnn: cuDNN runs on a CUDA device, not on cpu: give "
-    ):
+    with pytest.raises(ConfigError, match=r"model\.recurrence is cudnn: it runs on cuda, not on cpu: give "):
         model(torch.zeros(5, 2, dtype=torch.long))
 
 

@@ -20,12 +20,12 @@ def problem(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor,
 
 
 def run_of(name: str, dtype: torch.dtype) -> LossAndGradients:
-    """That of torch, or of `native`; where it cannot compute in `dtype` on this machine, the test is skipped."""
+    """That of torch, or of `native`; where this machine lacks what it needs (a compiler), the test is skipped."""
     if name == "torch":
         return in_pieces
     reason = native.why_not(torch.device("cpu"), dtype)
     if reason:
-        pytest.skip(reason)
+        pytest.skip(f"native: {reason}")
     return native.output_loss
 
 
@@ -38,11 +38,15 @@ def _pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 # bfloat16: the gradient of a logit has 8 bits, and there are 17 of them in a sum.
 @pytest.mark.usefixtures("_pieces")
 @pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 0.02)]
+    ("run", "dtype", "tolerance"),
+    [
+        ("torch", torch.float64, 1e-12),
+        *((run, torch.float32, 1e-5) for run in ("torch", "native")),
+        *((run, torch.bfloat16, 0.02) for run in ("torch", "native")),
+    ],
 )
 @pytest.mark.parametrize("factor", [1.0, -2.5])
-@pytest.mark.parametrize("run", ["torch", "native"])
-def test_it_is_linear_and_cross_entropy(dtype: torch.dtype, tolerance: float, factor: float, run: str) -> None:
+def test_it_is_linear_and_cross_entropy(run: str, dtype: torch.dtype, tolerance: float, factor: float) -> None:
     *leaves, targets = problem(dtype)
     *expected_leaves, _ = problem()
     loss, sums = output_loss(*leaves, targets, scale=0.5, run=run_of(run, dtype))
@@ -63,6 +67,19 @@ def test_it_is_linear_and_cross_entropy(dtype: torch.dtype, tolerance: float, fa
 def test_gradcheck() -> None:
     *leaves, targets = problem()
     assert torch.autograd.gradcheck(lambda *leaves: output_loss(*leaves, targets, scale=0.7)[0], leaves)
+
+
+@pytest.mark.parametrize("run", ["torch", "native"])
+def test_arguments_need_not_be_contiguous(run: str) -> None:
+    """With T = 1 the targets of a batch are a column of its windows."""
+    outputs, weight, bias, targets = problem(torch.float32)
+    every_other = torch.stack([targets, -targets], 1)[:, 0]
+    strided = (outputs.detach().T.contiguous().T, weight.detach().T.contiguous().T, bias[:1].detach().expand(V))
+    assert not any(each.is_contiguous() for each in (every_other, *strided))
+    ours = run_of(run, torch.float32)(*strided, every_other, 0.5)
+    theirs = in_pieces(*(each.double().contiguous() for each in strided), targets, 0.5)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=1e-5)
 
 
 def test_it_may_be_used_twice_and_without_gradients() -> None:

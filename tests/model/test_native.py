@@ -1,5 +1,11 @@
-"""The compiled backend: built once, found again, and absent with a reason. What it computes: test_recurrence.py."""
+"""The compiled backend: built once, found again, never somebody else's, and absent with a reason.
 
+What it computes: test_recurrence.py and test_loss.py.
+"""
+
+import os
+import platform
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,10 +14,10 @@ import torch
 
 from charrnn.errors import ConfigError
 from charrnn.model import native
-from charrnn.model.backends import Setting, chosen
+from charrnn.model.backends import choose
 
 CPU = torch.device("cpu")
-HERE = Setting(device=CPU, dtype=torch.float32, batch_size=5, hidden_size=7)
+WHY_NOT_HERE = native._why_not_here  # as it is: where it has a reason, conftest.py puts another in its place
 
 
 @pytest.fixture
@@ -23,32 +29,90 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     native._library.cache_clear()
 
 
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library, built once: that takes two seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHARRNN_CACHE", str(tmp_path_factory.mktemp("built")))
+        native._library.cache_clear()
+        reason = native.why_not(CPU, torch.float32)
+        if reason:
+            pytest.skip(f"native: {reason}")
+        (path,) = native._own_directory().iterdir()
+    return path
+
+
+@pytest.fixture
+def library(cache: Path, built: Path) -> Path:
+    """The library in a cache of its own; this process has not looked for it yet."""
+    return Path(shutil.copy(built, native._own_directory()))
+
+
 def test_what_it_cannot_do_is_said() -> None:
-    assert native.why_not(torch.device("cuda"), torch.float32) == "it runs on a CPU, not on cuda"
     assert native.why_not(CPU, torch.float64) == "it computes in float32 and bfloat16, not in float64"
 
 
-def test_it_is_built_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    reason = native.why_not(CPU, torch.float32)
-    if reason:
-        pytest.skip(reason)
-    (library,) = cache.iterdir()
-    native._library.cache_clear()
+def test_a_cpu_without_avx_512_is_told_from_its_flags(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(native, "cpu_flags", lambda: frozenset({"avx2", "avx512f", "fma"}))
+    assert WHY_NOT_HERE() == "this CPU has no AVX-512"
+    monkeypatch.setattr(native, "cpu_flags", lambda: native._NEEDED_FLAGS | {"avx2"})
+    assert WHY_NOT_HERE() == ""
+    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
+    assert WHY_NOT_HERE() == "this CPU is riscv64, it needs AVX-512"
+
+
+def test_it_is_built_once(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert native.why_not(CPU, torch.float32) == ""
-    assert list(cache.iterdir()) == [library]
+    assert list(library.parent.iterdir()) == [library]
 
 
-@pytest.mark.skipif(native.platform.machine() not in ("x86_64", "AMD64"), reason="another CPU is another reason")
-@pytest.mark.parametrize("trouble", ["no compiler", "a compiler that fails", "no cache"])
+def test_the_compiler_may_be_several_words(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "env CHARRNN_TEST=1 c++")
+    assert native.why_not(CPU, torch.float32) == ""
+
+
+@pytest.mark.parametrize("damage", ["cut", "a flipped bit"])
+def test_a_damaged_library_is_built_anew(library: Path, damage: str) -> None:
+    """Loading it would end the process, or worse: compute something else."""
+    content = bytearray(library.read_bytes())
+    content[len(content) // 2] ^= 1
+    library.write_bytes(content[: len(content) // 2] if damage == "cut" else content)
+    assert native.why_not(CPU, torch.float32) == ""
+    (rebuilt,) = library.parent.iterdir()
+    assert native._is_whole(rebuilt)
+
+
+def test_nothing_is_loaded_from_where_others_can_write(library: Path) -> None:
+    library.parent.chmod(0o777)
+    assert "is not this user's alone: set CHARRNN_CACHE" in native.why_not(CPU, torch.float32)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_nothing_is_loaded_from_another_user_s_directory(library: Path) -> None:
+    os.chown(library.parent, 12345, 12345)
+    assert "is not this user's alone: set CHARRNN_CACHE" in native.why_not(CPU, torch.float32)
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="another CPU is another reason")
+@pytest.mark.parametrize("trouble", ["no compiler", "a compiler that fails", "no cache", "a compiler that hangs"])
 def test_where_it_cannot_be_built_auto_is_the_next(cache: Path, monkeypatch: pytest.MonkeyPatch, trouble: str) -> None:
+    compilers = {
+        "no compiler": "no-such-compiler",
+        "a compiler that fails": "sh -c 'printf \"\\377 error: so\\n\" >&2; exit 1'",
+        "a compiler that hangs": "sh -c 'echo on my way >&2; exec sleep 60'",
+        "no cache": "c++",
+    }
+    monkeypatch.setenv("CXX", compilers[trouble])
+    monkeypatch.setattr(native, "_COMPILER_SECONDS", 0.2 if "hangs" in trouble else 60)
     if trouble == "no cache":
         cache.write_text("a file")
-    else:
-        monkeypatch.setenv("CXX", "no-such-compiler" if trouble == "no compiler" else "false")
     assert native.why_not(CPU, torch.float32).startswith("it cannot be built here (")
-    assert chosen("auto", HERE) == "fused"
+    choice = choose("auto", CPU, torch.float32)
+    assert choice.name == "fused"
+    assert str(choice).startswith("fused (native: it cannot be built here (")
     with pytest.raises(ConfigError, match=r"model\.recurrence is native: it cannot be built here") as caught:
-        chosen("native", HERE)
+        choose("native", CPU, torch.float32)
     assert len(str(caught.value).splitlines()) == 1
-    assert trouble == "no cache" or not list(cache.iterdir()), "nothing half done is left"
+    assert trouble == "no cache" or not list((cache / "native").iterdir()), "nothing half done is left"

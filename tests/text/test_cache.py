@@ -6,18 +6,7 @@ from pathlib import Path
 import pytest
 
 from charrnn.errors import CorpusError
-from charrnn.text.cache import default_cache_dir, publish, using, workspace
-
-
-def test_the_cache_is_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path / "own"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert default_cache_dir() == tmp_path / "own"
-    monkeypatch.delenv("CHARRNN_CACHE")
-    assert default_cache_dir() == tmp_path / "xdg" / "charrnn"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert default_cache_dir() == tmp_path / "home" / ".cache" / "charrnn"
+from charrnn.text.cache import publish, using, workspace
 
 
 def test_a_workspace_is_gone_afterwards(tmp_path: Path) -> None:

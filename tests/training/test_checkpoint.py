@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import random
 import resource
 import shutil
@@ -9,8 +10,8 @@ import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,75 @@ def test_the_same_step_again_replaces_what_was_there(tmp_path: Path) -> None:
     assert entries(tmp_path) == [path.name]
 
 
+class Killed(BaseException):
+    """What a process that is killed does: no `except` of ours sees it."""
+
+
+@contextmanager
+def killed_at(call: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The process ends before its `call`th change of the disk; the list has those that were made."""
+    made: list[str] = []
+
+    def until_then(name: str, act: Callable[..., object]) -> Callable[..., object]:
+        def acts(*arguments: object, **options: object) -> object:
+            if len(made) == call:
+                raise Killed
+            made.append(name)
+            return act(*arguments, **options)
+
+        return acts
+
+    with monkeypatch.context() as patch:
+        for name in ("mkdir", "rename", "unlink", "rmdir"):
+            patch.setattr(os, name, until_then(name, getattr(os, name)))
+        patch.setattr(os, "fsync", until_then("fsync", lambda descriptor: None))
+        with suppress(Killed):
+            yield made
+
+
+def test_there_is_a_whole_one_whenever_the_writer_of_the_same_step_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before each of its changes of the disk, and of the next writer's after that: one of this step, whole."""
+    first, second, third = (example(loss=loss) for loss in (3.0, 2.0, 1.0))
+    for call in range(1000):
+        write_checkpoint(tmp_path / f"{call}", first)
+        with killed_at(call, monkeypatch) as made:
+            write_checkpoint(tmp_path / f"{call}", second)
+        found = first_whole(newest_first(tmp_path / f"{call}"), str)
+        assert found is not None, made
+        assert_same(found, second if made.count("rename") == 2 else first)
+        for again in (8, 9, 10):  # about the two renames
+            run = Path(shutil.copytree(tmp_path / f"{call}", tmp_path / f"{call}-{again}"))
+            with killed_at(again, monkeypatch):
+                write_checkpoint(run, third)
+            newest = first_whole(newest_first(run), str)
+            assert newest is not None
+            assert newest.progress.step == first.progress.step
+        path = write_checkpoint(tmp_path / f"{call}", third)
+        prune(tmp_path / f"{call}", 1)
+        assert entries(tmp_path / f"{call}") == [path.name]
+        assert_same(read_checkpoint(path), third)
+        if len(made) < call:  # it was not killed any more
+            break
+    assert made.count("rename") == 2, "the one aside, the other in its place"
+    assert call > 10
+
+
+def test_what_a_killed_process_of_any_name_left_is_in_nobody_s_way(tmp_path: Path) -> None:
+    """In a container each start has the same pid."""
+    (tmp_path / f".step-00001200.{os.getpid()}").mkdir()
+    path = write_checkpoint(tmp_path, example())
+    prune(tmp_path, 1)
+    assert entries(tmp_path) == [path.name]
+
+
+def test_a_checkpoint_has_the_mode_that_the_user_s_mask_gives(tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
+    path = write_checkpoint(tmp_path, example())
+    assert path.stat().st_mode == (tmp_path / "made").stat().st_mode
+
+
 def test_the_optimiser_s_tensors_go_into_another_optimiser() -> None:
     def build() -> tuple[torch.optim.AdamW, dict[torch.Tensor, str]]:
         torch.manual_seed(0)
@@ -173,6 +243,42 @@ def test_newest_first_and_best_first(tmp_path: Path) -> None:
         write_checkpoint(tmp_path, example(step, loss))
     assert steps(newest_first(tmp_path)) == [1000, 300, 200, 100, 50]
     assert steps(best_first(tmp_path)) == [300, 200, 100, 1000, 50], "the newer of two that are equally good"
+
+
+def test_steps_are_numbers(tmp_path: Path) -> None:
+    """From step 100,000,000 on a name is longer than those before it."""
+    for step in (99_999_999, 100_000_000, 250_000_000, 3_000_000_000):
+        write_checkpoint(tmp_path, example(step, 2.0))
+    assert steps(newest_first(tmp_path)) == [3_000_000_000, 250_000_000, 100_000_000, 99_999_999]
+    assert newest_first(tmp_path) == best_first(tmp_path)
+    prune(tmp_path, 3)
+    assert steps(newest_first(tmp_path)) == [3_000_000_000, 250_000_000, 100_000_000]
+    forget_after(tmp_path, 250_000_000)
+    assert steps(newest_first(tmp_path)) == [250_000_000, 100_000_000]
+    forget_after(tmp_path, 99_999_999)
+    assert newest_first(tmp_path) == []
+
+
+def test_what_a_user_has_put_there_is_left_alone(tmp_path: Path) -> None:
+    path = write_checkpoint(tmp_path, example(5))
+    shutil.copytree(path, tmp_path / "step-00000003-good")
+    (tmp_path / "step-by-step.txt").touch()
+    prune(tmp_path, 1)
+    forget_after(tmp_path, 1)
+    assert newest_first(tmp_path) == []
+    assert entries(tmp_path) == ["step-00000003-good", "step-by-step.txt"]
+
+
+def test_what_cannot_be_deleted_is_one_line(tmp_path: Path) -> None:
+    """A file system that has become read-only; here, a directory where the manifest was."""
+    for step in (1, 2):
+        path = write_checkpoint(tmp_path, example(step)) / "manifest.json"
+    path.unlink()
+    path.mkdir()
+    for act in (lambda: prune(tmp_path, 1), lambda: forget_after(tmp_path, 1)):
+        with pytest.raises(RunError, match="an old checkpoint cannot be deleted") as caught:
+            act()
+        assert one_line(caught.value).startswith(str(tmp_path))
 
 
 def test_one_whose_progress_cannot_be_read_is_never_the_best(tmp_path: Path) -> None:

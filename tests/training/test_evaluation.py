@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 
 from charrnn.model import CharRNN
-from charrnn.runtime.scoring import WARM_UP
+from charrnn.runtime.scoring import MAX_STREAMS, MIN_STREAM_CHARS, WARM_UP
 from charrnn.text.batches import Split
 from charrnn.text.stream import EncodedStream
-from charrnn.training.evaluation import MAX_STREAMS, MIN_STREAM_LENGTH, evaluate
+from charrnn.training.evaluation import evaluate
 from tests.training.small import V, model_of, stream_of
 
 # The state starts at zero where a stream starts, and WARM_UP characters later what is left of that difference is
@@ -40,8 +40,8 @@ def one_by_one(model: CharRNN, stream: EncodedStream, split: Split) -> tuple[flo
     [
         (0, 3333),  # the split's first character has nothing before it
         (1, 3333),
-        (500, 3 * MIN_STREAM_LENGTH),  # three streams, nothing left over
-        (777, 3 * MIN_STREAM_LENGTH + 2),  # three, and two characters that the last one reads on
+        (500, 3 * MIN_STREAM_CHARS),  # three streams, nothing left over
+        (777, 3 * MIN_STREAM_CHARS + 2),  # three, and two characters that the last one reads on
         (1300, 700),  # one
         (1300, 1),
     ],
@@ -72,7 +72,7 @@ def test_the_state_forgets_its_start_within_the_warm_up() -> None:
 @pytest.mark.parametrize("streams", [1, 2, MAX_STREAMS])
 def test_every_character_is_counted_once(accelerator: Accelerator, streams: int) -> None:
     """A model of constant logits has a known loss of each character: miss or repeat one, and the mean changes."""
-    length = streams * MIN_STREAM_LENGTH + streams - 1 if streams < MAX_STREAMS else 70 * MIN_STREAM_LENGTH
+    length = streams * MIN_STREAM_CHARS + streams - 1 if streams < MAX_STREAMS else 70 * MIN_STREAM_CHARS
     stream, model = stream_of(length + 300), model_of(embedding_size=1, hidden_size=1, num_layers=1)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -367,7 +367,7 @@ def test_a_launcher_that_asks_for_another_precision_is_named(monkeypatch: pytest
 def test_auto_is_bf16_where_the_cpu_has_instructions_for_it(
     monkeypatch: pytest.MonkeyPatch, accelerators: Callable[[str], Accelerator], flags: set[str], precision: str
 ) -> None:
-    monkeypatch.setattr(devices, "_cpu_flags", lambda: flags)
+    monkeypatch.setattr(devices, "cpu_flags", lambda: flags)
     accelerator = accelerators("auto")
     assert accelerator.mixed_precision == precision
     assert devices.describe(accelerator).endswith({"no": "fp32", "bf16": "bf16"}[precision])
@@ -376,6 +376,6 @@ def test_auto_is_bf16_where_the_cpu_has_instructions_for_it(
 def test_auto_is_what_the_launcher_chose(
     monkeypatch: pytest.MonkeyPatch, accelerators: Callable[[str], Accelerator]
 ) -> None:
-    monkeypatch.setattr(devices, "_cpu_flags", set)
+    monkeypatch.setattr(devices, "cpu_flags", set)
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     assert accelerators("auto").mixed_precision == "bf16"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from charrnn.training.plot import plot_loss
+from charrnn.training.plot import LossPlot
 
 ORANGE, BLUE = (255, 127, 14), (31, 119, 180)
 
@@ -16,6 +16,13 @@ def records(losses: list[float], name: str = "train") -> list[dict[str, Any]]:
     return [
         {"step": step, "characters_seen": 400 * step, f"{name}_loss_nats": loss} for step, loss in enumerate(losses, 1)
     ]
+
+
+def plot_loss(records: list[dict[str, Any]], path: Path, *, title: str) -> None:
+    plot = LossPlot(title=title)
+    for record in records:
+        plot.add(record)
+    plot.draw(path)
 
 
 def drawn(path: Path) -> np.ndarray:
@@ -60,7 +67,10 @@ def test_there_is_always_a_picture(tmp_path: Path, case: list[dict[str, Any]]) -
     assert len(np.unique(drawn(tmp_path / "loss.png"))) > 2
 
 
-@pytest.mark.parametrize("title", ["", "$", r"a$\frac$b", "under_score^{", "<&>"])
+@pytest.mark.parametrize(
+    "title",
+    ["", "$", r"a$\frac$b", "under_score^{", "<&>", "戦争と平和", "שלום", "नमस्ते", "caf\udce9\x1b[31m", "long " * 50],
+)
 def test_any_name_of_a_directory_can_be_the_title(tmp_path: Path, title: str) -> None:
     plot_loss(records([2.0, 1.0]), tmp_path / "loss.png", title=title)
     assert drawn(tmp_path / "loss.png").size

@@ -140,9 +140,10 @@ def test_of_two_that_begin_the_same_run_one_is_faster(tmp_path: Path) -> None:
 
 def test_a_claim_goes_to_another_process_as_words(tmp_path: Path) -> None:
     for resumes, checkpoint in [(True, tmp_path / "step-1"), (True, None), (False, None)]:
-        mine = Claim(RunDirectory(tmp_path / "a b"), resumes, checkpoint)
+        mine = Claim(RunDirectory(tmp_path / "a b"), resumes, checkpoint, 7)
         other = Claim.of(json.loads(json.dumps(mine.words())))
         assert (other.directory.path, other.resumes, other.checkpoint) == (tmp_path / "a b", resumes, checkpoint)
+        assert other.behaviour == 7
 
 
 # The run that is here

@@ -8,10 +8,11 @@ from accelerate import Accelerator
 
 from charrnn.cli.sample import main
 from charrnn.export import export_onnx
+from charrnn.runtime.scoring import MIN_STREAM_CHARS
 from charrnn.text.batches import Split
 from charrnn.text.normaliser import Normaliser
 from charrnn.text.vocabulary import Vocabulary
-from charrnn.training.evaluation import MIN_STREAM_LENGTH, evaluate
+from charrnn.training.evaluation import evaluate
 from tests.conftest import Finished
 from tests.training.small import V, model_of, stream_of
 
@@ -27,7 +28,7 @@ def score_of(model: Path, text: Path, capsys: pytest.CaptureFixture[str]) -> dic
     [
         (0, 4000),  # nothing predicts the first character, for either
         (1700, 1700 + 300),  # one stream; the character before the split predicts its first
-        (500, 500 + 3 * MIN_STREAM_LENGTH + 2),  # three streams, warmed up, and a rest
+        (500, 500 + 3 * MIN_STREAM_CHARS + 2),  # three streams, warmed up, and a rest
     ],
 )
 def test_a_split_of_any_model(

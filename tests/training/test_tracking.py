@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 
 from charrnn.errors import ConfigError, RunError
 from charrnn.training.tracking import MetricsFile, wandb_mode
@@ -113,6 +114,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def mode_of(asked: str, project: str = "charrnn") -> str:
+    """What a new process decides: W&B reads its settings once."""
+    wandb.teardown()
+    return wandb_mode(asked, project)
+
+
 def log_in(home: Path, host: str) -> None:
     """What `wandb login` writes."""
     path = home / ".netrc"
@@ -139,18 +146,18 @@ def test_the_mode_from_the_environment(
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert wandb_mode(asked) == mode
+    assert mode_of(asked) == mode
 
 
 def test_a_login_is_found_where_wandb_login_puts_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log_in(home, "api.wandb.ai")
-    assert wandb_mode("auto") == wandb_mode("online") == "online"
+    assert mode_of("auto") == mode_of("online") == "online"
     monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org:8443/path")
-    assert wandb_mode("auto") == "offline", "a login at another host is none here"
+    assert mode_of("auto") == "offline", "a login at another host is none here"
     log_in(home, "wandb.example.org:8443")
-    assert wandb_mode("auto") == "online"
+    assert mode_of("auto") == "online"
     monkeypatch.delenv("WANDB_BASE_URL")
-    assert wandb_mode("auto") == "offline"
+    assert mode_of("auto") == "offline"
 
 
 @pytest.mark.parametrize("directory", ["", "elsewhere"])
@@ -160,19 +167,19 @@ def test_the_host_of_wandb_login_host(home: Path, monkeypatch: pytest.MonkeyPatc
     settings.parent.mkdir(parents=True)
     settings.write_text("[default]\nbase_url = https://wandb.example.org\n")
     if directory:
-        assert wandb_mode("auto") == "offline"
+        assert mode_of("auto") == "offline"
         monkeypatch.setenv("WANDB_CONFIG_DIR", str(settings.parent))
-    assert wandb_mode("auto") == wandb_mode("online") == "online"
+    assert mode_of("auto") == mode_of("online") == "online"
 
 
 def test_a_netrc_elsewhere_and_one_that_is_broken(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log_in(home, "api.wandb.ai")
     (home / ".netrc").rename(home / "moved")
-    assert wandb_mode("auto") == "offline"
+    assert mode_of("auto") == "offline"
     monkeypatch.setenv("NETRC", str(home / "moved"))
-    assert wandb_mode("auto") == "online"
+    assert mode_of("auto") == "online"
     (home / "moved").write_text("machine\nnonsense")
-    assert wandb_mode("auto") == "offline"
+    assert mode_of("auto") == "offline"
 
 
 @pytest.mark.parametrize(
@@ -186,14 +193,34 @@ def test_online_without_a_login_is_a_mistake(
     for key, value in environment.items():
         monkeypatch.setenv(key, value)
     with pytest.raises(ConfigError, match=f"{name} is online, but there is no W&B login here: run `wandb login`"):
-        wandb_mode(asked)
+        mode_of(asked)
+
+
+@pytest.mark.parametrize("project", ["a/b", "50%", "x" * 129, "caf\udce9"])
+def test_a_project_that_wandb_refuses(home: Path, project: str) -> None:
+    for asked in ("auto", "offline"):
+        with pytest.raises(
+            ConfigError, match=r"log\.project is '.*': W&B refuses it \(.*\): choose another$"
+        ) as caught:
+            mode_of(asked, project)
+        one_line(caught.value)
+    assert mode_of("disabled", project) == "disabled"
+
+
+@pytest.mark.parametrize(("name", "value"), [("WANDB_API_KEY", "short"), ("WANDB_BASE_URL", "nonsense")])
+def test_settings_that_wandb_itself_refuses(home: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    for asked in ("auto", "online"):
+        with pytest.raises(ConfigError, match="W&B refuses its own settings") as caught:
+            mode_of(asked)
+        one_line(caught.value)
 
 
 @pytest.mark.parametrize("asked", ["auto", "disabled"])
 def test_a_mode_that_wandb_does_not_know(home: Path, monkeypatch: pytest.MonkeyPatch, asked: str) -> None:
     monkeypatch.setenv("WANDB_MODE", "offlin")
     with pytest.raises(ConfigError, match="WANDB_MODE is 'offlin': it must be one of online, offline, disabled"):
-        wandb_mode(asked)
+        mode_of(asked)
 
 
 def on_a_terminal(command: list[str], environment: dict[str, str]) -> str:
@@ -278,12 +305,13 @@ def test_wandb_has_the_config(trained: Finished, wandb_records: list[dict[str, A
     assert config == description["config"]
 
 
-def test_wandb_has_the_table_of_samples(trained: Finished) -> None:
-    tables = (trained.run / "wandb").glob("offline-run-*/files/media/table/*.table.json")
-    largest = max((json.loads(path.read_text()) for path in tables), key=lambda table: len(table["data"]))
+def test_wandb_has_a_table_of_each_sample(trained: Finished) -> None:
+    """One row each: all samples so far, each time, would be the square of their number."""
+    files = (trained.run / "wandb").glob("offline-run-*/files/media/table/*.table.json")
+    tables = sorted((json.loads(path.read_text()) for path in files), key=lambda table: table["data"][0])
     samples = [[record["step"], record["sample"]] for record in trained.records("sample")]
     assert [step for step, _ in samples] == [30, 60]
-    assert largest == {"columns": ["step", "text"], "data": samples}
+    assert tables == [{"columns": ["step", "text"], "data": [sample]} for sample in samples]
 
 
 def test_wandb_s_summary_has_the_results(trained: Finished, wandb_records: list[dict[str, Any]]) -> None:

@@ -1,0 +1,52 @@
+"""What is told to the user: as much of it as can be shown, and never a reason to end what is being done."""
+
+import os
+import sys
+import unicodedata
+from typing import TextIO
+
+__all__ = ["give_up", "tell", "visible"]
+
+_UNSEEN = "Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"
+"""Categories of what a terminal would obey, or not show."""
+_SEEN_AS = {c: chr(0x2400 + ord(c)) for c in map(chr, range(32))} | {"\x7f": "\u2421", "\t": "    ", "\n": "\n"}
+_SEEN_AS |= {joiner: joiner for joiner in "\u200c\u200d"}  # unseen, they shape the letters and emoji beside them
+
+
+def visible(text: str) -> str:
+    """`text` with what would move the cursor or do worse replaced: a model may write any character of its corpus.
+
+    Line ends stay. Control characters are shown as their pictures (␛ is escape); what has none, as U+FFFD.
+    """
+    if text.isprintable():
+        return text
+    return "".join(_SEEN_AS.get(c) or ("\ufffd" if unicodedata.category(c) in _UNSEEN else c) for c in text)
+
+
+def tell(text: str, stream: TextIO | None, end: str = "\n") -> None:
+    """Write `text` to `stream`, standard output or error, if that can be: what was asked for does not depend on it.
+
+    A terminal gets what is visible of it, others the exact text; what the stream's encoding lacks is escaped. A stream
+    that is full, or whose reader has gone, gets nothing more.
+    """
+    if stream is None or stream.closed:  # for None, print would take standard output
+        return
+    try:
+        text = (visible(text) if stream.isatty() else text) + end
+        try:
+            stream.write(text)
+        except UnicodeEncodeError:
+            encoding = stream.encoding
+            stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        stream.flush()
+    except OSError as error:
+        give_up(stream)
+        if stream is sys.stdout and not isinstance(error, BrokenPipeError):
+            tell(f"standard output cannot be written ({error.strerror}): the work goes on without it", sys.stderr)
+
+
+def give_up(stream: TextIO) -> None:
+    """Let what `stream` still holds go nowhere: the interpreter's flush at exit would fail, and change the status."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
