@@ -7,13 +7,19 @@ from typing import TextIO
 
 __all__ = ["give_up", "tell", "visible"]
 
-_SEEN_AS = {"\t": "    ", "\n": "\n"}
 _UNSEEN = "Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"
 """Categories of what a terminal would obey, or not show."""
+_SEEN_AS = {c: chr(0x2400 + ord(c)) for c in map(chr, range(32))} | {"\x7f": "\u2421", "\t": "    ", "\n": "\n"}
+_SEEN_AS |= {joiner: joiner for joiner in "\u200c\u200d"}  # unseen, they shape the letters and emoji beside them
 
 
 def visible(text: str) -> str:
-    """`text` with what would move the cursor or do worse replaced: a model may write any character of its corpus."""
+    """`text` with what would move the cursor or do worse replaced: a model may write any character of its corpus.
+
+    Line ends stay. Control characters are shown as their pictures (␛ is escape); what has none, as U+FFFD.
+    """
+    if text.isprintable():
+        return text
     return "".join(_SEEN_AS.get(c) or ("\ufffd" if unicodedata.category(c) in _UNSEEN else c) for c in text)
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "TrainingError",
     "VocabularyError",
     "first_line",
+    "reason",
 ]
 
 
@@ -54,3 +55,8 @@ class TrainingError(CharRNNError):
 def first_line(error: BaseException) -> str:
     """The first line of the message of somebody else's `error`, to be part of a line of ours."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def reason(error: OSError | ValueError) -> str:
+    """What the system, or Python before it was asked, has against a file or its name, to be part of a line of ours."""
+    return (error.strerror if isinstance(error, OSError) else None) or first_line(error)

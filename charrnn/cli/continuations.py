@@ -1,7 +1,6 @@
 """Continuations of a prompt, made side by side: each ends at its length, or once it has written the stop text."""
 
 import time
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,7 @@ __all__ = ["Continuations"]
 class Continuations:
     """`sampler.num_samples` continuations of the prompt whose ids are `prompt_ids` [T].
 
-    length: characters of each at most; None is without end. stop_ids: ids after which one ends; empty is never.
+    length: characters of each at most; None is without end. stop: a text after which one ends; empty is never.
     keep: whether the first is kept as well. A single one that is not kept needs no memory, however long it is.
 
     Raises ConfigError where the length is below 1.
@@ -29,7 +28,7 @@ class Continuations:
         sampler: Sampler,
         *,
         length: int | None,
-        stop_ids: Sequence[int] = (),
+        stop: str = "",
         keep: bool = False,
     ) -> None:
         self._steps = stream_ids(model, prompt_ids, length=length, sampler=sampler)
@@ -40,8 +39,8 @@ class Continuations:
         self.seconds = 0.0
         """How long `make` took, the reading of the prompt included."""
         self._length = 0
-        self._stop = _Stop(stop_ids) if stop_ids else None
-        self._matched = [0] * sampler.num_samples
+        self._stop = stop
+        self._ends = [""] * sampler.num_samples
         self._stopped_at: list[int | None] = [None] * sampler.num_samples
 
     def make(self, show: Write) -> None:
@@ -58,16 +57,16 @@ class Continuations:
                 self._length += 1
                 if self._stopped_at[0] is None:
                     show(characters[ids[0]])
-                if self._stop is not None and self._all_stopped(self._stop, ids):
+                if self._stop and self._all_stopped(ids):
                     break
         finally:
             self.seconds = time.perf_counter() - begin
 
-    def _all_stopped(self, stop: "_Stop", ids: npt.NDArray[np.int64]) -> bool:
+    def _all_stopped(self, ids: npt.NDArray[np.int64]) -> bool:
         for row, character_id in enumerate(ids.tolist()):
             if self._stopped_at[row] is None:
-                self._matched[row] = stop.advance(self._matched[row], character_id)
-                if self._matched[row] == stop.length:
+                self._ends[row] = (self._ends[row] + self._vocabulary.characters[character_id])[-len(self._stop) :]
+                if self._ends[row] == self._stop:
                     self._stopped_at[row] = self._length
         return None not in self._stopped_at
 
@@ -90,21 +89,3 @@ class Continuations:
     def total_chars(self) -> int:
         """Characters of all continuations."""
         return sum(map(self.length, range(self.num_samples)))
-
-
-class _Stop:
-    """Finds `pattern` in a text that comes one id at a time: the matcher of Knuth, Morris and Pratt."""
-
-    def __init__(self, pattern: Sequence[int]) -> None:
-        self._pattern = pattern
-        self.length = len(pattern)
-        # What is matched still after n + 1 ids of the pattern when the next one is not the pattern's.
-        self._shorter = [0] * len(pattern)
-        for n in range(1, len(pattern)):
-            self._shorter[n] = self.advance(self._shorter[n - 1], pattern[n])
-
-    def advance(self, matched: int, character_id: int) -> int:
-        """How many ids of the pattern a text ends with after one more id, where it was `matched` (not all) before."""
-        while matched and self._pattern[matched] != character_id:
-            matched = self._shorter[matched - 1]
-        return matched + (self._pattern[matched] == character_id)

@@ -87,6 +87,8 @@ def heatmap_of(name: str) -> Heatmap:
     """The heatmap that the file's name asks for. Raises ConfigError where it is neither HTML nor a PNG that can be."""
     path = Path(name)
     kind = path.suffix.lower()
+    if "\0" in name:  # no file has such a name, and not every call says so in the same way
+        raise ConfigError(f"--heatmap {name!r} has a NUL in it: name a file")
     if kind in (".html", ".htm"):
         with importing(COMMAND):
             from charrnn.cli.heatmap_html import HtmlHeatmap

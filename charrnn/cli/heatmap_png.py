@@ -26,6 +26,7 @@ _DPI = 130
 _CHARACTER_POINTS, _BASELINE_POINTS = 10, 3.8
 _OUTLINE_POINTS = 100
 _FONT = FontProperties(family="DejaVu Sans Mono")  # it comes with matplotlib, so pictures are the same everywhere
+_TITLE_FONT = FontProperties(family="DejaVu Sans Mono", weight="bold", size=11)  # it lacks some that the other has
 _PALE = "#6d7480"
 
 
@@ -99,9 +100,9 @@ def _outline(character: str) -> Path:
     return Path(*font.get_path())
 
 
-def _drawable(text: str) -> str:
+def _drawable(text: str, font: FontProperties = _FONT) -> str:
     """`text` itself where it is one character that the font has, else the sign for one that cannot be shown."""
-    return text if len(text) == 1 and get_font(findfont(_FONT)).get_char_index(ord(text)) else "\ufffd"
+    return text if len(text) == 1 and get_font(findfont(font)).get_char_index(ord(text)) else "\ufffd"
 
 
 def _draw_head(axes: Axes, title: str, scores: Scores, *, shown: int) -> None:
@@ -111,8 +112,8 @@ def _draw_head(axes: Axes, title: str, scores: Scores, *, shown: int) -> None:
         f"{scores.characters:,} characters scored · loss {scores.loss_nats:.4f} nats · {scores.bpc:.4f} bpc · "
         f"accuracy {scores.accuracy:.2%}{first}"
     )
-    title = "".join(map(_drawable, title if len(title) < 90 else title[:89] + "…"))
-    axes.text(0, 0.78, title, fontsize=11, color=INK, fontweight="bold", family="DejaVu Sans Mono", parse_math=False)
+    title = "".join(_drawable(c, _TITLE_FONT) for c in (title if len(title) < 90 else title[:89] + "…"))
+    axes.text(0, 0.78, title, font=_TITLE_FONT, color=INK, parse_math=False)
     axes.text(0, 0.54, facts, fontsize=9, color=_PALE)
     axes.text(0, 0.26, "surprise in bits", fontsize=9, color=_PALE, va="center")
     for n, colour in enumerate(COLOURS):

@@ -50,10 +50,10 @@ def _check_terminal(options: Options) -> None:
             raise ConfigError(f"--interactive needs a terminal, and {name} is none: leave out its redirection")
     if options.prompt_file == "-":
         raise ConfigError("--interactive reads keys from standard input: name a file for --prompt-file")
+    if importlib.util.find_spec("termios") is None:
+        raise ConfigError("--interactive needs a POSIX terminal (termios), which this system lacks: use --prompt")
     if os.environ.get("TERM", "dumb") == "dumb":
         raise ConfigError("--interactive draws on the terminal, and TERM says that it cannot: set TERM, as to xterm")
-    if importlib.util.find_spec("termios") is None:
-        raise ConfigError("--interactive needs a POSIX terminal (termios), which this system has not")
 
 
 def _edit(editor: "Editor") -> None:

@@ -1,6 +1,5 @@
 """What charrnn-sample reads: a prompt, or a text to score, as UTF-8 from the command line, a file or standard input."""
 
-import codecs
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
@@ -8,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.sample_flags import Options
-from charrnn.errors import ConfigError, CorpusError, VocabularyError
+from charrnn.errors import ConfigError, CorpusError, VocabularyError, reason
+from charrnn.text.decoding import decode_blocks
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -48,8 +48,8 @@ def read_blocks(path: str, source: str) -> Iterator[bytes]:
         with nullcontext(sys.stdin.buffer) if path == "-" else Path(path).open("rb") as file:
             while block := file.read(_BLOCK_BYTES):
                 yield block
-    except OSError as error:
-        raise CorpusError(f"{source} cannot be read ({error.strerror}): name a UTF-8 text file, or -") from error
+    except (OSError, ValueError) as error:
+        raise CorpusError(f"{source} cannot be read ({reason(error)}): name a UTF-8 text file, or -") from error
 
 
 def _bounded(blocks: Iterable[bytes], source: str) -> Iterator[bytes]:
@@ -63,19 +63,11 @@ def _bounded(blocks: Iterable[bytes], source: str) -> Iterator[bytes]:
 
 def decoded(blocks: Iterable[bytes], source: str) -> Iterator[str]:
     """The text of `blocks`, cut anywhere. Raises CorpusError with the offset of what is not UTF-8."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    fed = 0
-    try:
-        for block in blocks:
-            fed += len(block)
-            yield decoder.decode(block)
-        yield decoder.decode(b"", final=True)
-    except UnicodeDecodeError as error:
-        offset = fed - len(error.object) + error.start  # error.object ends where feeding ended
-        raise CorpusError(
-            f"{source} is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {offset}; "
-            "convert it, for example with `iconv -t UTF-8`"
-        ) from error
+    return decode_blocks(blocks, name=source, remedy=_conversion)
+
+
+def _conversion(encoding: str) -> str:
+    return f"convert it, for example with `iconv {f'-f {encoding} ' if encoding else ''}-t UTF-8`"
 
 
 def encode_prompt(model: "OnnxModel", prompt: str, *, skip_unknown: bool) -> tuple["npt.NDArray[Any]", list[str]]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from charrnn.cli.common import give_up, tell
+from charrnn.console import visible
 from charrnn.errors import CharRNNError
 
 __all__ = ["COMMAND", "Write", "say", "standard_output"]
@@ -17,14 +18,15 @@ Write = Callable[[str], object]
 
 @contextmanager
 def standard_output() -> Iterator[Write]:
-    """What writes to standard output: UTF-8 and bare newlines in every locale, at once where somebody watches.
+    """What writes to standard output: UTF-8 and bare newlines in every locale, exactly.
 
-    All is written when it ends. Raises CharRNNError where a disk is full.
+    A terminal gets it at once, and of control characters what can be seen: none of them is obeyed. All is written when
+    it ends. Raises CharRNNError where a disk is full.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="strict", newline="\n")
     try:
-        yield _write_now if sys.stdout.isatty() else sys.stdout.write
+        yield _show if sys.stdout.isatty() else sys.stdout.write
         sys.stdout.flush()
     except BrokenPipeError:
         raise
@@ -35,11 +37,11 @@ def standard_output() -> Iterator[Write]:
         ) from error
 
 
-def _write_now(text: str) -> None:
-    sys.stdout.write(text)
+def _show(text: str) -> None:
+    sys.stdout.write(visible(text))
     sys.stdout.flush()
 
 
 def say(message: str) -> None:
     """Tell the user something that is not the text."""
-    tell(f"{COMMAND}: {message}")
+    tell(f"{COMMAND}: {' '.join(message.splitlines())}")

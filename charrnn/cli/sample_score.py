@@ -2,10 +2,10 @@
 
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ def write_scores(options: Options, load: Callable[[Options], OnnxModel]) -> None
     """Write the scores of the text that `options` name to standard output, and its heatmap to a file."""
     assert options.score is not None
     heatmap = None if options.heatmap is None else heatmap_of(options.heatmap)
-    if heatmap is not None and heatmap.path.resolve() == Path(options.score).resolve():
+    if options.heatmap is not None and os.path.realpath(options.heatmap) == os.path.realpath(options.score):
         raise ConfigError(f"--heatmap {options.heatmap} would replace the text: name another file")
     model = load(options)
     source = source_name(options.score, "text")
@@ -76,16 +76,16 @@ class _Encoded(Iterable[Ids]):
 
 def _with_progress(blocks: Iterable[ScoredBlock]) -> Iterator[ScoredBlock]:
     """Tell on one line of the terminal, after each block, what was scored so far."""
-    nats, characters = 0.0, 0
+    nats, characters, line = 0.0, 0, ""
     try:
         for block in blocks:
             nats += float(block.nats.sum(dtype=np.float64))
             characters += len(block.ids)
             line = f"{characters / 1e6:.1f} million characters, {nats / characters / math.log(2):.3f} bpc so far"
-            print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
+            print(f"\r{line}", end="", file=sys.stderr, flush=True)
             yield block
     finally:  # what comes next, an error too, stands alone on its line
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        print(f"\r{' ' * len(line)}\r", end="", file=sys.stderr, flush=True)
 
 
 def _as_table(scores: Scores) -> str:

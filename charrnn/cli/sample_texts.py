@@ -38,7 +38,7 @@ def write_texts(options: Options, load: Callable[[Options], OnnxModel]) -> None:
             prompt_ids,
             sampler,
             length=None if options.endless else options.length,
-            stop_ids=_stop_ids(model, options.stop),
+            stop=_stop(model, options.stop),
             keep=write is not _write_one,
         )
         for sampler in samplers
@@ -65,18 +65,18 @@ def _check_memory(options: Options, temperatures: int) -> None:
         )
 
 
-def _stop_ids(model: OnnxModel, stop: str | None) -> list[int]:
-    """The ids of the stop text, normalised as a prompt is. Raises ConfigError where the model can never write it."""
+def _stop(model: OnnxModel, stop: str | None) -> str:
+    """The stop text, normalised as a prompt is. Raises ConfigError where the model can never write it."""
     if stop is None:
-        return []
+        return ""
     text = model.normaliser(from_command_line(stop, "--stop"))
     try:
-        ids: list[int] = model.vocabulary.encode(text).tolist()
+        model.vocabulary.encode(text)
     except VocabularyError as error:
         raise VocabularyError(f"--stop: {error}") from error
-    if not ids:
+    if not text:
         raise ConfigError(f"the stop text {stop!r} is empty as the model reads it: give characters that it can write")
-    return ids
+    return text
 
 
 def _per_second(made: Continuations) -> float:

@@ -20,6 +20,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from charrnn.errors import ConfigError
+from charrnn.files import cache_dir
 from charrnn.model.cpu import cpu_flags
 from charrnn.model.fused import Loops, through_time
 from charrnn.model.recurrence import in_autocast_dtype
@@ -56,7 +58,7 @@ def _library() -> tuple[ctypes.CDLL | None, str]:
         directory = _own_directory()
         found = [path for path in directory.glob(f"native-{_key()}-*.so") if _is_whole(path)]
         return ctypes.CDLL(str(found[0] if found else _built(directory))), ""
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
+    except (ConfigError, OSError, ValueError, subprocess.SubprocessError) as error:
         return None, f"it cannot be built here ({_first_complaint(error)})"
 
 
@@ -72,7 +74,7 @@ def _why_not_here() -> str:
 
 def _own_directory() -> Path:
     """Where libraries are kept. Raises ValueError where others could put theirs: what lies there is executed."""
-    directory = _cache_dir() / "native"
+    directory = cache_dir() / "native"
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     status = directory.lstat()
     if status.st_uid != os.geteuid() or status.st_mode & 0o022:
@@ -115,12 +117,6 @@ def _key() -> str:
 
 def _checksum(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
-
-
-def _cache_dir() -> Path:
-    if own := os.environ.get("CHARRNN_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "charrnn"
 
 
 def _call(name: str, tensors: Sequence[Tensor], sizes: Sequence[int], threads: int) -> None:

@@ -169,11 +169,11 @@ def _read_signature(session: onnxruntime.InferenceSession) -> dict[str, tuple[in
         fixed = [_is_fixed(size) for size in node.shape]
         if node.type != "tensor(float)" or fixed != [True, False, True]:
             raise ModelFileError(
-                f"its input {name} is {node.type} {node.shape}; expected tensor(float) [L, 'batch', H]"
+                f"its input {name!r} is {node.type} {node.shape}; expected tensor(float) [L, 'batch', H]"
             )
     for name, kind in outputs.items():
         if kind != "tensor(float)":
-            raise ModelFileError(f"its output {name} is {kind}; expected tensor(float)")
+            raise ModelFileError(f"its output {name!r} is {kind}; expected tensor(float)")
     return {name: (node.shape[0], node.shape[2]) for name, node in inputs.items()}
 
 
@@ -182,4 +182,4 @@ def _is_fixed(size: int | str | None) -> bool:
 
 
 def _names(nodes: list[onnxruntime.NodeArg]) -> str:
-    return ", ".join(node.name for node in nodes)
+    return ", ".join(repr(node.name) for node in nodes)

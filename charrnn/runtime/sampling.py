@@ -1,5 +1,6 @@
 """The choice of a character from logits: temperature, top-k, top-p, and the noise that makes it a draw."""
 
+import itertools
 import math
 import os
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ Noise: TypeAlias = npt.NDArray[np.float32]
 
 _MAX_NUM_SAMPLES = 2**16
 """Above it the memory for states grows past what a laptop has (2^16 states of H=500: 131 MB)."""
+
+_MAX_GROUP = 128
+"""Texts that are written at once: more are not faster, and logits and noise would be as large as one asks for."""
 
 _FAINT = np.float32(2.0**-80)
 """Times 1 / e, which is below 2^34: less than two sums of float32 probabilities can differ by."""
@@ -66,23 +70,31 @@ class Sampler:
             raise ConfigError(f"num-samples is {num_samples}: it must be at least 1 and at most {_MAX_NUM_SAMPLES}")
         self.config = config
         self.num_samples = num_samples
-        self._generator = SplitMix64(seed, num_samples)
+        count = -(-num_samples // _MAX_GROUP)
+        ends = [num_samples * group // count for group in range(count + 1)]
+        self.groups = [range(*each) for each in itertools.pairwise(ends)]
+        """The rows, in groups of equal size to within one: each is written by itself, and draws by itself."""
+        self._generators = [SplitMix64(seed, rows) for rows in self.groups]
 
     def choose(self, logits: Logits) -> npt.NDArray[np.int64]:
         """Choose a character for every row of `logits` [num_samples, V]; returns ids int64 [num_samples]."""
         assert len(logits) == self.num_samples
-        return choose(logits, self.noise(1, logits.shape[1])[0], self.config)
+        ids = [
+            choose(logits[rows.start : rows.stop], self.noise(1, logits.shape[1], group)[0], self.config)
+            for group, rows in enumerate(self.groups)
+        ]
+        return np.concatenate(ids)
 
-    def noise(self, steps: int, V: int) -> Noise:
-        """The next random numbers [steps, num_samples, K] for `choose`: K is V, or with top-k the k of it.
+    def noise(self, steps: int, V: int, group: int = 0) -> Noise:
+        """The next random numbers [steps, rows of the group, K] for `choose`: K is V, or with top-k the k of it.
 
         T * g; with top-p 1 / e, made faint; V zeros where the temperature T is 0. It does not matter how many steps
         are drawn at a time, but to the speed: a call costs as much as hundreds of numbers.
         """
         if self.config.temperature == 0:
-            return np.zeros((steps, self.num_samples, V), np.float32)
+            return np.zeros((steps, len(self.groups[group]), V), np.float32)
         K = min(self.config.top_k or V, V)
-        e = self._generator.uniform(steps, K)
+        e = self._generators[group].uniform(steps, K)
         # In place: memory that the operating system has to give anew each time is half of what this takes.
         e = np.log(e, out=e).astype(np.float32)
         np.negative(e, out=e)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from charrnn.errors import ModelFileError
+from charrnn.errors import ModelFileError, reason
 
 __all__ = ["find_model_file", "open_session", "read_model_file", "run_session"]
 
@@ -44,14 +44,17 @@ def find_model_file(path: Path) -> Path:
 
     Raises ModelFileError.
     """
-    if not path.is_dir():
-        return path
     inside = path / "model.onnx"
-    if not inside.is_file():
-        raise ModelFileError(
-            f"{path} is a directory without a model.onnx: if it is a run, write one with `charrnn-export {path}`"
-        )
-    return inside
+    try:
+        if not path.is_dir():
+            return path
+        if inside.is_file():
+            return inside
+    except OSError as error:  # a prompt in the place of the model is too long for a name, for one
+        raise ModelFileError(f"{path}: {_unreadable(error)}") from error
+    raise ModelFileError(
+        f"{path} is a directory without a model.onnx: if it is a run, write one with `charrnn-export {path}`"
+    )
 
 
 def open_session(content: bytes) -> onnxruntime.InferenceSession:
@@ -106,5 +109,9 @@ def read_model_file(path: Path) -> bytes:
         if size_bytes > _MAX_FILE_BYTES:
             raise ModelFileError(f"it has {size_bytes} bytes and an ONNX file at most {_MAX_FILE_BYTES}")
         return path.read_bytes()
-    except OSError as error:
-        raise ModelFileError(f"it cannot be read ({error.strerror}): name a model.onnx or a run directory") from error
+    except (OSError, ValueError) as error:
+        raise ModelFileError(_unreadable(error)) from error
+
+
+def _unreadable(error: OSError | ValueError) -> str:
+    return f"it cannot be read ({reason(error)}): name a model.onnx or a run directory"

@@ -21,9 +21,9 @@ _LAST_SHIFT = 31
 class SplitMix64:
     """A generator for each row: that of row r is seeded with number r of the generator that `seed` seeds."""
 
-    def __init__(self, seed: int, rows: int) -> None:
+    def __init__(self, seed: int, rows: range) -> None:
         """seed: at least 0, below 2^64."""
-        self._seeds = _numbers(np.array([seed], np.uint64), 0, 1, rows)[0, 0]
+        self._seeds = _numbers(np.array([seed], np.uint64), rows.start, 1, len(rows))[0, 0]
         self._drawn = 0
 
     def uniform(self, steps: int, count: int) -> npt.NDArray[np.float64]:

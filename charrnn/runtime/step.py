@@ -17,9 +17,13 @@ Ids: TypeAlias = npt.NDArray[np.integer[Any]]
 Nats: TypeAlias = npt.NDArray[np.floating[Any]]
 """The surprise of characters: the negative logarithms of their probabilities."""
 _BLOCK = 1024
-"""Characters of a prompt that are read at a time."""
+"""Characters of a prompt that are read at a time, where V allows it."""
+_LOGITS_OF_BLOCK = 2**21
+"""Numbers (8 MB) that such a call returns at most, but for more than 16,384 characters."""
 _LOGITS_AT_ONCE = 2**18
-"""Numbers (1 MB) that a call returns: enough to pay for it, and few enough to stay in a cache."""
+"""Numbers (1 MB) that are best scored at a time: enough to pay for a call, and few enough to stay in a cache."""
+_NOISE_AT_ONCE = 2**16
+"""Random numbers to draw at a time, for as many characters as that allows: they stay in the processor's caches."""
 State: TypeAlias = tuple[npt.NDArray[np.float32], ...]
 """What a model remembers of the text: one array [L, batch, width] for each kind of state that it has."""
 
@@ -85,16 +89,35 @@ class StepModel(ABC):
         Returns ids int64 [length, sampler.num_samples], and where the texts stand after them.
         """
         text = self._all_but_one_read(text).rows(sampler.num_samples)
-        noise = sampler.noise(length, len(self.vocabulary))
-        ids, state = self._write(text.unread[0], text.memory, noise, sampler.config)
-        return ids, TextState(state, ids[-1:])
+        written = [self._write_group(text, sampler, group, length) for group in range(len(sampler.groups))]
+        ids = np.concatenate([ids for ids, _ in written], axis=1)
+        memory = tuple(np.concatenate(parts, axis=1) for parts in zip(*(state for _, state in written), strict=True))
+        return ids, TextState(memory, ids[-1:])
 
     def _all_but_one_read(self, text: TextState) -> TextState:
         """What is left to read is in no hurry, but the last character; in blocks, for the logits take memory."""
         memory, T = text.memory, len(text.unread) - 1
+        most = max(128, _LOGITS_OF_BLOCK // len(self.vocabulary))
         for start in range(0, T, _BLOCK):
-            _, memory = self.read(text.unread[start : min(start + _BLOCK, T)], memory)
+            block = text.unread[start : min(start + _BLOCK, T)]
+            for piece in np.array_split(block, -(-len(block) // most)):  # of even sizes: none is read another way
+                _, memory = self.read(piece, memory)
         return TextState(memory, text.unread[T:])
+
+    def _write_group(
+        self, text: TextState, sampler: Sampler, group: int, length: int
+    ) -> tuple[npt.NDArray[np.int64], State]:
+        """The choices [length, rows] of a group of the sampler's, and the state before the last of them is read."""
+        rows = slice(sampler.groups[group].start, sampler.groups[group].stop)
+        token, state = text.unread[0, rows], tuple(part[:, rows] for part in text.memory)
+        at_once = max(1, _NOISE_AT_ONCE // (len(token) * len(self.vocabulary)))
+        written = []
+        for start in range(0, length, at_once):
+            noise = sampler.noise(min(at_once, length - start), len(self.vocabulary), group)
+            ids, state = self._write(token, state, noise, sampler.config)
+            token = ids[-1]
+            written.append(ids)
+        return np.concatenate(written), state
 
     def _write(
         self, token: Ids, state: State, noise: Noise, config: SamplingConfig

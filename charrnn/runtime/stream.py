@@ -21,10 +21,9 @@ __all__ = ["IdStream", "TextStream", "encode_prompt", "start_id", "start_state",
 
 Shown = TypeVar("Shown")
 
-# How far to write ahead: as long as it looks live, and as the noise for it stays in the processor's caches.
+# How far to write ahead: as long as it looks live.
 _BLOCK_SECONDS = 0.02
 _BLOCK_CHARACTERS = 128
-_BLOCK_NUMBERS = 2**16
 
 
 class _Stream(Iterator[Shown]):
@@ -64,18 +63,14 @@ class _Stream(Iterator[Shown]):
     def _write_block(self) -> None:
         if self._written == self._length:
             raise StopIteration
+        length = self._ahead if self._length is None else min(self._ahead, self._length - self._written)
         started = time.perf_counter()
-        block, after = self._model.write(self._after, self._sampler, self._block_length())
+        block, after = self._model.write(self._after, self._sampler, length)
         quick = time.perf_counter() - started < _BLOCK_SECONDS / 2
-        self._ahead = 2 * self._ahead if quick else max(self._ahead // 2, 1)
+        self._ahead = min(2 * self._ahead, _BLOCK_CHARACTERS) if quick else max(self._ahead // 2, 1)
         self._before, self._after = self._after, after
         self._block, self._pending = block, iter(self._show(block))
         self._written += len(block)
-
-    def _block_length(self) -> int:
-        numbers = self._sampler.num_samples * len(self._model.vocabulary)
-        self._ahead = min(self._ahead, _BLOCK_CHARACTERS, max(1, _BLOCK_NUMBERS // numbers))
-        return self._ahead if self._length is None else min(self._ahead, self._length - self._written)
 
     @abstractmethod
     def _show(self, block: npt.NDArray[np.int64]) -> Iterable[Shown]:

@@ -40,6 +40,8 @@ class TextConfig:
     normaliser: tuple[str, ...] = ()
     """Steps applied to corpus and prompts alike: notebook, notebook-spaced, lowercase, lf, nfc, nfd, nfkc, nfkd, or a
     JSON step. Empty: the text as it is."""
+    min_count: int = 0
+    """Characters that the text has fewer times become U+FFFD, in prompts too; 0: none."""
     validation_fraction: float = 0.05
     """Share of the text, after the training split, that chooses the best checkpoint; 0: none, the last is best."""
     test_fraction: float = 0.05
@@ -51,6 +53,7 @@ class TextConfig:
                 raise ConfigError(f"text.{name} is {getattr(self, name)}: it must be at least 0 and below 1")
         if self.validation_fraction + self.test_fraction >= 1:
             raise ConfigError("text.validation_fraction and text.test_fraction leave nothing to train on: lower them")
+        _at_least(0, "text", self, "min_count")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from charrnn.errors import CorpusError
+from charrnn.export.parity import one_thread
 from charrnn.files import cache_dir
 from charrnn.runtime import OnnxModel, StepModel
 from charrnn.runtime.scoring import BLOCK_CHARS, Scores, score_blocks
-from charrnn.text.prepare import find_prepared
+from charrnn.text.prepared import find_prepared
 from charrnn.text.stream import EncodedStream
 from charrnn.training.checkpoint import Checkpoint
 from charrnn.training.export_run import load_model
@@ -51,7 +52,8 @@ def measure_loss_change(directory: RunDirectory, checkpoint: Checkpoint, file: P
 
     # Whatever it was trained with: not every way of running the recurrence is there on this machine.
     trained = load_model(directory, checkpoint, recurrence="auto")
-    model = score(TorchStep(trained.eval(), vocabulary))
+    with one_thread():
+        model = score(TorchStep(trained.eval(), vocabulary))
     scores = score(OnnxModel.load(file))
     return LossChange(model_nats=model.loss_nats, file_nats=scores.loss_nats, characters=scores.characters)
 

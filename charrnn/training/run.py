@@ -91,7 +91,7 @@ class _Run:
         self.accelerator = accelerator
         self.directory = place.directory
         self.text = RunText.open(config.text, accelerator)
-        batches = self.text.batches(config.batch, config.seed)
+        batches = self.text.batches(config.batch, config.seed, config.behaviour)
         vocabulary, normaliser = self.text.prepared.vocabulary, self.text.prepared.normaliser
         self.prompt = normaliser(config.log.sample_prompt)
         try:

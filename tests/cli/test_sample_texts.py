@@ -69,8 +69,7 @@ def test_stop_texts_that_overlap_themselves(two_letters: OnnxModel, stop: str, s
     """Of two letters, where a text begins as the stop text does again and again: the first whole one counts."""
     sampler = Sampler(SamplingConfig(), seed, num_samples)
     prompt = encode_prompt(two_letters, "ab")
-    stop_ids = two_letters.vocabulary.encode(stop).tolist()
-    made = Continuations(two_letters, prompt, sampler, length=60, stop_ids=stop_ids, keep=True)
+    made = Continuations(two_letters, prompt, sampler, length=60, stop=stop, keep=True)
     shown: list[str] = []
     made.make(shown.append)
     whole = generate_many(two_letters, "ab", 60, num_samples=num_samples, seed=seed)

@@ -114,7 +114,7 @@ def test_our_metadata_on_another_graph(tmp_path: Path) -> None:
     node = helper.make_node("Relu", ["x"], ["y"])
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [3]) for name in "xy")
     message = refusal_of(finish(helper.make_graph([node], "g", [x], [y]), HandMade().metadata()), tmp_path)
-    assert "inputs x; outputs y; expected token, state; logits, next_state" in message
+    assert "inputs 'x'; outputs 'y'; expected token, state; logits, next_state" in message
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_a_state_of_another_type(tmp_path: Path) -> None:
         node.input[:] = ["state32" if name == "state" else name for name in node.input]
     proto.graph.node.insert(0, helper.make_node("Cast", ["state"], ["state32"], to=TensorProto.FLOAT))
     proto.graph.input[1].CopyFrom(helper.make_tensor_value_info("state", TensorProto.DOUBLE, [1, "batch", 7]))
-    assert "input state is tensor(double)" in refusal_of(proto, tmp_path)
+    assert "input 'state' is tensor(double)" in refusal_of(proto, tmp_path)
 
 
 def test_a_batch_that_is_baked_in(tmp_path: Path) -> None:

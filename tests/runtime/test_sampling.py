@@ -210,7 +210,7 @@ def test_it_is_splitmix64() -> None:
 @pytest.mark.parametrize("count", [1, 6, 7])
 @pytest.mark.parametrize("seed", [0, 7, 2**64 - 1])
 def test_uniform_numbers(seed: int, count: int) -> None:
-    generator = SplitMix64(seed, 3)
+    generator = SplitMix64(seed, range(3))
     drawn = np.concatenate([generator.uniform(steps, count) for steps in (1, 20, 2)])
     for row, numbers in enumerate(drawn.swapaxes(0, 1)):
         np.testing.assert_array_equal(numbers, [*itertools.islice(uniform_numbers(seed, row, count), 23)])

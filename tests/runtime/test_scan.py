@@ -187,8 +187,8 @@ def test_damaged_files_are_refused_or_written_from(tmp_path: Path) -> None:
     assert outcomes == {"written", "refused in 1 line"}
 
 
-def test_a_large_vocabulary(tmp_path: Path) -> None:
-    """Noise for a block of characters is bounded in memory: with V=70,000 a block is one character."""
+def test_a_large_vocabulary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise and logits are bounded in memory: with V=70,000 noise is drawn, and a text is read, a little at a time."""
     characters = "".join(map(chr, itertools.chain(range(0x20, 0xD800), range(0xE000, 0x14000))))[:70_000]
     metadata = HandMade().metadata()
     vocabulary = {"format": "charrnn.vocabulary", "version": 1, "characters": characters}
@@ -197,6 +197,12 @@ def test_a_large_vocabulary(tmp_path: Path) -> None:
     assert proto.graph.output[2].type.tensor_type.elem_type == TensorProto.FLOAT
     path = tmp_path / "model.onnx"
     path.write_bytes(proto.SerializeToString())
-    text = charrnn.load(path).stream("abc", seed=1, top_k=50)
+    drawn, read = [], []
+    noise, read_on = Sampler.noise, OnnxModel.read
+    monkeypatch.setattr(Sampler, "noise", lambda *args: drawn.append(noise(*args)) or drawn[-1])
+    monkeypatch.setattr(OnnxModel, "read", lambda *args: read.append(args[1]) or read_on(*args))
+    text = charrnn.load(path).stream("abc" * 700, seed=1)
     assert len("".join(itertools.islice(text, 10))) == 10
-    assert text._block_length() == 1
+    assert {numbers.shape for numbers in drawn} == {(1, 1, 70_000)}
+    assert sum(map(len, read)) == 2099
+    assert {len(tokens) for tokens in read} == {128, 2099 % 1024}
