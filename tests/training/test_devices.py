@@ -2,13 +2,19 @@
 
 import ctypes
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
+import psutil
 import pytest
 
+from charrnn.errors import ConfigError
+from charrnn.training import devices
 from tests.conftest import finish
+from tests.training.anything import one_line
 from tests.training.test_distributed import accelerate_launch
 
 SCRIPT = """
@@ -71,6 +77,44 @@ def test_two_processes_know_the_same(tmp_path: Path) -> None:
     (line,) = lost.splitlines()
     assert line.startswith("another process of the launch was lost (")
     assert line.endswith("): start the same command again, it goes on from the last checkpoint")
+
+
+@pytest.mark.parametrize("error", [psutil.AccessDenied(1), psutil.NoSuchProcess(1), psutil.ZombieProcess(1)])
+@pytest.mark.parametrize("of", ["cmdline", "parent"])
+def test_a_parent_that_may_not_be_looked_at_is_not_accelerate_s_launcher(
+    monkeypatch: pytest.MonkeyPatch, of: str, error: psutil.Error
+) -> None:
+    def refuse(process: psutil.Process) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(psutil.Process, of, refuse)
+    assert devices.launcher_pid() == 0
+    assert devices._requested_processes() == 1
+
+
+CORES = os.cpu_count() or 1
+
+
+@pytest.mark.parametrize("threads", [CORES + 1, 9999])
+def test_more_threads_than_cores_are_refused(threads: int) -> None:
+    """Some thousands of them are a segmentation fault."""
+    with pytest.raises(ConfigError, match=f"^threads is {threads}: this machine has {CORES} cores") as caught:
+        devices.start(mixed_precision="no", threads=threads)
+    assert one_line(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "threads"), [("9999", CORES), (str(CORES), CORES), ("2,3", None), ("1", None), ("", None)]
+)
+def test_the_environment_s_threads_are_those_that_there_are(
+    monkeypatch: pytest.MonkeyPatch, chosen: str, threads: int | None
+) -> None:
+    """OMP_NUM_THREADS is of all programs, perhaps of another machine."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    alone = devices._threads(0)
+    monkeypatch.setenv("OMP_NUM_THREADS", chosen)
+    assert devices._threads(0) == (threads or alone)
+    assert devices._threads(1) == 1
 
 
 FREED_MEMORY = """
