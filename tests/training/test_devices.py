@@ -90,7 +90,7 @@ print(faults() / pages)
 """
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="this C library has no mallopt")
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="not here: this C library has no mallopt")
 def test_what_a_step_frees_is_there_for_the_next() -> None:
     """Four tensors of 10 MB, made, freed and made again: each of their pages is a fault, unless memory was kept."""
     shares = {}
@@ -98,5 +98,5 @@ def test_what_a_step_frees_is_there_for_the_next() -> None:
         command = [sys.executable, "-c", FREED_MEMORY, which]
         shares[which] = float(subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout)
     if shares["given back"] < 0.9:
-        pytest.skip("huge pages: memory that comes again costs nothing here")
+        pytest.skip("not here: huge pages: memory that comes again costs nothing here")
     assert shares["kept"] < 0.1
