@@ -84,8 +84,13 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 
 def one_process(once: Once, text: Path, mode: str) -> Finished:
+    """Without a launcher, or (`windows`) with the topology of one GPU, which trains on the CPU here."""
+
     def make(path: Path) -> Finished:
-        return finish(path, command_line("train.py", text, *FLAGS, "--batch.mode", mode, "--run-dir", path))
+        words = [text, *FLAGS, "--batch.mode", mode]
+        if mode == "windows":
+            return launch(path, None, *words, config="launch/one_gpu.yaml")
+        return finish(path, command_line("train.py", *words, "--run-dir", path))
 
     run = once(f"one-{mode}", make)
     assert run.returncode == 0, run.stderr
@@ -93,7 +98,13 @@ def one_process(once: Once, text: Path, mode: str) -> Finished:
 
 
 def two_processes(once: Once, text: Path, mode: str) -> Finished:
-    run = once(f"two-{mode}", lambda path: launch(path, 2, text, *FLAGS, "--batch.mode", mode))
+    """As the README says it, or (`windows`) as many as the topology for CPUs says."""
+
+    def make(path: Path) -> Finished:
+        topology = (None, "launch/cpu.yaml") if mode == "windows" else (2, "accelerate_config.yaml")
+        return launch(path, topology[0], text, *FLAGS, "--batch.mode", mode, config=topology[1])
+
+    run = once(f"two-{mode}", make)
     assert run.returncode == 0, run.stderr
     return run
 
