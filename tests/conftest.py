@@ -50,6 +50,10 @@ class Finished:
         return [record for record in map(json.loads, lines) if not name or name in record]
 
 
+Once = Callable[[str, Callable[[Path], Finished]], Finished]
+"""Of the fixture `once`."""
+
+
 def command_line(*arguments: object) -> list[str]:
     """The words of `python ...`."""
     return [sys.executable, *map(str, arguments)]
@@ -88,7 +92,7 @@ def _environment(shared_dir: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def once(shared_dir: Path, _environment: None) -> Callable[[str, Callable[[Path], Finished]], Finished]:
+def once(shared_dir: Path, _environment: None) -> Once:
     """`once(name, make)`: the run that `make(directory)` made, in whichever process of this session came first."""
 
     def run(name: str, make: Callable[[Path], Finished]) -> Finished:
@@ -103,7 +107,7 @@ def once(shared_dir: Path, _environment: None) -> Callable[[str, Callable[[Path]
 
 
 @pytest.fixture(scope="session")
-def trained(once: Callable[[str, Callable[[Path], Finished]], Finished]) -> Finished:
+def trained(once: Once) -> Finished:
     """A run of the `alphabet` preset, 60 steps, with offline W&B. To be read, never written to."""
     flags = "--max-steps 60 --evaluate-every 30 --log.every 7 --log.sample-length 20 --threads 1 --log.wandb offline"
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import ROOT, TIMEOUT_SECONDS, command_line, finish
-from tests.training.test_distributed import FLAGS, Once, assert_same_training, one_process, text, two_processes
+from tests.conftest import ROOT, TIMEOUT_SECONDS, Once, command_line, finish
+from tests.training.test_distributed import FLAGS, assert_same_training, one_process, text, two_processes
 
 __all__ = ["text"]  # a fixture
 

@@ -5,13 +5,12 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.conftest import Finished, command_line, finish
+from tests.conftest import Finished, Once, command_line, finish
 
 pytestmark = pytest.mark.distributed
 
@@ -27,8 +26,6 @@ FLAGS = (
 ).split()
 TOLERANCE = 1e-5
 """What the project promises over 50 steps; gradients are summed in another order, which is 1e-7 a step."""
-
-Once = Callable[[str, Callable[[Path], Finished]], Finished]
 
 
 def accelerate_launch(processes: int | None, *arguments: object, config: str = "accelerate_config.yaml") -> list[str]:
