@@ -50,7 +50,7 @@ def test_a_run_cannot_be_lost(case: Case, processes: int, base: Path, reference:
     if case.disk or "read-only" in case.name:
         probe = subprocess.run(["mount", "--bind", base, base], capture_output=True)
         if probe.returncode:
-            pytest.skip(f"cannot mount: {probe.stderr.decode().strip()}")
+            pytest.skip(f"not here: cannot mount: {probe.stderr.decode().strip()}")
         subprocess.run(["umount", base], check=True)
     outcome = try_case(case, processes, base, reference(processes), random.Random(7))
     assert (outcome.same, outcome.left) == (True, 0), outcome
