@@ -9,6 +9,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -30,6 +31,7 @@ from charrnn.export import (
     parity,
 )
 from charrnn.export.graph import trace
+from charrnn.export.parity import _tokens
 from charrnn.export.weights import STATE_STEPS, Arrays, store
 from charrnn.model import CharRNN, ModelConfig
 from charrnn.runtime.metadata import ModelMetadata
@@ -393,6 +395,39 @@ def test_parity_sees_one_wrong_number(two_layers: tuple[CharRNN, onnx.ModelProto
     model, proto = two_layers
     assert parity(spoilt(proto, weight, 0.0), SingleStep(model)) <= PARITY_TOLERANCE
     assert parity(spoilt(proto, weight, by), SingleStep(model)) > 5 * PARITY_TOLERANCE
+
+
+@pytest.mark.parametrize("V", [1, 64, 65, 4000, 8741])
+def test_parity_reads_every_character_many_at_a_time(V: int) -> None:
+    tokens = _tokens(V, np.array([0, 0, 0]))
+    assert len(tokens) <= max(64, V // 60), "with V=4000 a character a step took minutes"
+    assert tokens.shape[1] <= 2 + 64
+    assert set(tokens[:, 2:].ravel().tolist()) == set(range(V))
+    assert tokens[:3, 0].tolist() == [0, 0, 0], "the text"
+
+
+def test_parity_keeps_to_one_thread(
+    two_layers: tuple[CharRNN, onnx.ModelProto], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that spin beside others' work take ten times as long; the caller's setting is kept."""
+    model, proto = two_layers
+    step, threads, sessions = SingleStep(model), set(), []
+    open_session = onnxruntime.InferenceSession
+
+    def spied(*arguments: Any, **options: Any) -> onnxruntime.InferenceSession:
+        sessions.append(open_session(*arguments, **options))
+        return sessions[-1]
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", spied)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        parity(proto.SerializeToString(), lambda *inputs: (threads.add(torch.get_num_threads()), step(*inputs))[1])
+        assert (threads, torch.get_num_threads()) == ({1}, 3)
+        (session,) = sessions
+        assert session.get_session_options().intra_op_num_threads == 1
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_parity_of_numbers_that_are_none_is_infinite(two_layers: tuple[CharRNN, onnx.ModelProto]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from charrnn.cli.common import importing
 from charrnn.cli.sample_output import COMMAND
-from charrnn.errors import ConfigError
+from charrnn.errors import ConfigError, reason
 from charrnn.files import write_atomically
 from charrnn.runtime.scoring import ScoredBlock, Scores
 
@@ -87,8 +87,12 @@ def heatmap_of(name: str) -> Heatmap:
     """The heatmap that the file's name asks for. Raises ConfigError where it is neither HTML nor a PNG that can be."""
     path = Path(name)
     kind = path.suffix.lower()
-    if "\0" in name:  # no file has such a name, and not every call says so in the same way
-        raise ConfigError(f"--heatmap {name!r} has a NUL in it: name a file")
+    try:
+        path.lstat()
+    except OSError:
+        pass  # it is not there yet, or what is wrong is said by what writes it
+    except ValueError as error:
+        raise ConfigError(f"--heatmap {name!r} is no name of a file ({reason(error)}): give another") from error
     if kind in (".html", ".htm"):
         with importing(COMMAND):
             from charrnn.cli.heatmap_html import HtmlHeatmap

@@ -32,7 +32,12 @@ def read_prompt(options: Options) -> str:
 
 def from_command_line(text: str, flag: str) -> str:
     """`text` itself, unless it was not UTF-8: the bytes that are not arrive as lone surrogates. Raises CorpusError."""
-    return "".join(decoded([text.encode("utf-8", "surrogateescape")], flag))
+    try:
+        return "".join(decoded([text.encode("utf-8", "surrogateescape")], flag))
+    except UnicodeEncodeError as error:  # from Python, or from Windows, where arguments are no bytes
+        raise CorpusError(
+            f"{flag} has {text[error.start]!r} at position {error.start}, half of a character: leave it out"
+        ) from error
 
 
 def source_name(path: str, kind: str) -> str:

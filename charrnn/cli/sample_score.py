@@ -26,7 +26,7 @@ def write_scores(options: Options, load: Callable[[Options], OnnxModel]) -> None
     """Write the scores of the text that `options` name to standard output, and its heatmap to a file."""
     assert options.score is not None
     heatmap = None if options.heatmap is None else heatmap_of(options.heatmap)
-    if options.heatmap is not None and os.path.realpath(options.heatmap) == os.path.realpath(options.score):
+    if options.heatmap is not None and _is_one_file(options.heatmap, options.score):
         raise ConfigError(f"--heatmap {options.heatmap} would replace the text: name another file")
     model = load(options)
     source = source_name(options.score, "text")
@@ -47,6 +47,13 @@ def write_scores(options: Options, load: Callable[[Options], OnnxModel]) -> None
         say(f"{scores.characters:,} characters in {seconds:.2f} s: {scores.characters / seconds:,.0f} a second")
     if heatmap is not None:
         _write_heatmap(heatmap, scores, options)
+
+
+def _is_one_file(one: str, other: str) -> bool:
+    try:
+        return os.path.realpath(one) == os.path.realpath(other)
+    except ValueError:  # no file has such a name, which is said by what opens it
+        return False
 
 
 class _Encoded(Iterable[Ids]):
@@ -85,7 +92,8 @@ def _with_progress(blocks: Iterable[ScoredBlock]) -> Iterator[ScoredBlock]:
             print(f"\r{line}", end="", file=sys.stderr, flush=True)
             yield block
     finally:  # what comes next, an error too, stands alone on its line
-        print(f"\r{' ' * len(line)}\r", end="", file=sys.stderr, flush=True)
+        if line:
+            print(f"\r{' ' * len(line)}\r", end="", file=sys.stderr, flush=True)
 
 
 def _as_table(scores: Scores) -> str:

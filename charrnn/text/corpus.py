@@ -13,7 +13,7 @@ from typing import Self
 
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.text.builtin import DOWNLOADS, LOCAL
-from charrnn.text.decoding import ErrorPolicy, decode_blocks
+from charrnn.text.decoding import ErrorPolicy, decode_blocks, marked_encoding
 from charrnn.text.download import Download, fetch
 from charrnn.text.files import (
     Part,
@@ -29,6 +29,7 @@ from charrnn.text.packed import is_packed, unpacked
 __all__ = ["Corpus", "open_corpus"]
 
 _MOST_NAMED = 3  # words that a description spells out
+_LONG = 200  # characters of a word that an error repeats
 
 
 @dataclass(kw_only=True)
@@ -202,7 +203,8 @@ class _Opener:
         try:
             return self._path(word)
         except OSError as error:  # such as a name that is too long, or a directory that may not be entered
-            raise CorpusError(f"{printable(word)}: cannot be read: {error.strerror}") from error
+            shown = word if len(word) < _LONG else f"{word[:_LONG]}..."  # it may be the text itself, or a prompt
+            raise CorpusError(f"{printable(shown)}: cannot be read: {error.strerror}") from error
 
     def _downloaded(self, download: Download, *, name: str) -> Part:
         path = fetch(download, cache_dir=self.cache_dir, progress=self.progress)
@@ -250,7 +252,11 @@ class _Opener:
         skipped = len(files) - len(texts)
         if not texts and not runs:
             number = _number(len(files), "file", "files")
-            raise CorpusError(f"{printable(str(path))}: no text in this directory ({number}, {skipped} of them binary)")
+            problem = f"{printable(str(path))}: no text in this directory ({number}, {skipped} of them binary)"
+            for file in files:
+                if (marked := marked_encoding(next(file_part(file).blocks(), b""))) and marked != self.encoding:
+                    raise CorpusError(f"{problem}; {printable(str(file))} is of --text.encoding {marked}")
+            raise CorpusError(problem)
         self.skipped_files += skipped
         self.runs |= {run.resolve() for run in runs}
         return [file_part(file) for file in texts]

@@ -7,15 +7,15 @@ from typing import Literal
 
 from charrnn.errors import ConfigError, CorpusError
 
-__all__ = ["ErrorPolicy", "Remedy", "check_encoding", "decode_blocks"]
+__all__ = ["ErrorPolicy", "Remedy", "check_encoding", "decode_blocks", "marked_encoding"]
 
 ErrorPolicy = Literal["strict", "replace", "ignore"]
 """What becomes of bytes that are not of the encoding: an error, U+FFFD, or nothing."""
 Remedy = Callable[[str], str]
 """What to do about bytes that are not text, given the encoding that they seem to have, "" if nothing tells."""
 
-# What a file says of itself in its first bytes: what it is, and the encoding with which it is text.
-_ENCODED = (
+# What a file says of itself in its first bytes: the encoding with which it is text, or what else it is.
+_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # begins like the next
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -105,6 +105,11 @@ def decode_blocks(
         raise _undecodable(name, encoding, head, what, remedy) from error
 
 
+def marked_encoding(head: bytes) -> str:
+    """Return the encoding whose byte order mark a file begins with, "" for none."""
+    return next((encoding for mark, encoding in _MARKS if head.startswith(mark)), "")
+
+
 def _without_surrogates(text: str, name: str, encoding: str, errors: ErrorPolicy, position: int) -> str:
     found = _SURROGATE.search(text)
     if found is None:
@@ -120,9 +125,8 @@ def _without_surrogates(text: str, name: str, encoding: str, errors: ErrorPolicy
 
 def _undecodable(name: str, encoding: str, head: bytes, what: str, remedy: Remedy) -> CorpusError:
     """The error that says what the file is, where its first bytes `head` tell, and `what` is wrong where not."""
-    for signature, other in _ENCODED:
-        if head.startswith(signature) and not _same(encoding, other):
-            return CorpusError(f"{name}: is {_spelled(other)} by its first bytes, not {encoding}; {remedy(other)}")
+    if (other := marked_encoding(head)) and not _same(encoding, other):
+        return CorpusError(f"{name}: is {_spelled(other)} by its first bytes, not {encoding}; {remedy(other)}")
     for signature, kind in _PACKED:
         if head.startswith(signature):
             return CorpusError(f"{name}: is {kind} by its first bytes; unpack it and name the text that is inside")

@@ -162,18 +162,18 @@ class _Job:
             counts[: len(seen)] += seen
         if not counts.any():
             raise CorpusError(self._nothing_left())
-        kept = text_of(np.flatnonzero(counts >= max(1, self.min_count)))
-        rare = np.flatnonzero((counts > 0) & (counts < self.min_count))
-        rare = rare[rare != ord(_RARE)]
-        if not len(rare):
-            return self.vocabulary or Vocabulary(kept), self.normaliser, Counter()
-        if not kept:
+        if counts.max() < self.min_count:
             raise CorpusError(
                 f"{self.corpus.description}: has no character {self.min_count} times; lower --text.min-count"
             )
+        is_rare = (counts > 0) & (counts < self.min_count)
+        is_rare[ord(_RARE)] = False
+        kept = text_of(np.flatnonzero((counts > 0) & ~is_rare))
+        if not is_rare.any():
+            return self.vocabulary or Vocabulary(kept), self.normaliser, Counter()
         keep = Keep(kept + _RARE, _RARE)
-        named = Counter({chr(code): int(counts[code]) for code in rare.tolist()})
-        return self.vocabulary or Vocabulary(keep.characters), Normaliser((*self.normaliser.steps, keep)), named
+        rare = Counter({chr(code): int(counts[code]) for code in np.flatnonzero(is_rare).tolist()})
+        return self.vocabulary or Vocabulary(keep.characters), Normaliser((*self.normaliser.steps, keep)), rare
 
     def _encode(self, vocabulary: Vocabulary, normaliser: Normaliser, path: Path) -> "_Found":
         """Write the ids of the text to `path`; return what was found on the way."""

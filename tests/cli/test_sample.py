@@ -14,9 +14,10 @@ from typing import BinaryIO
 
 import pytest
 
-from charrnn import generate
+from charrnn import generate, load
 from charrnn.cli.common import EXIT_CLOSED_PIPE, EXIT_INTERRUPTED, EXIT_USER_ERROR
 from charrnn.cli.sample import main
+from charrnn.errors import ModelFileError
 from charrnn.runtime import generate_many
 from tests.runtime.handmade import HandMade
 
@@ -314,6 +315,86 @@ def test_a_mistake_is_one_line(
     output = capfdbinary.readouterr()
     assert named in only_line(output.err).decode()
     assert output.out == b""
+
+
+LONG = "It was the best of times. " * 20
+"""A prompt: too long to be the name of a file."""
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        (LONG, "File name too long"),
+        ("a/" * 5000, "File name too long"),
+        ("loop/file", "Too many levels of symbolic links"),
+        ("file/below", "Not a directory"),
+        ("a\0b", "null"),
+        ("\ud800", "surrogates not allowed"),
+        ("\udcff", "No such file or directory"),  # a byte that is not UTF-8
+    ],
+    ids=lambda text: text[:9],
+)
+def test_a_name_that_the_system_refuses(
+    path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
+    name: str,
+    reason: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    Path("file").write_text("abc")
+    for arguments in ([name], [path, "--prompt-file", name], [path, "--score", name]):
+        assert main(list(map(str, arguments))) == EXIT_USER_ERROR
+        output = capfdbinary.readouterr()
+        assert f"cannot be read ({reason}" in only_line(output.err).decode() or reason in only_line(output.err).decode()
+        assert output.out == b""
+    for use in (load, generate):
+        with pytest.raises(ModelFileError, match=reason):
+            use(name)
+    if "No such" not in reason and main([str(path), "--score", "file", "--heatmap", f"{name}.html"]) != EXIT_USER_ERROR:
+        pytest.fail("the page was written")
+
+
+def test_a_directory_that_may_not_be_entered(path: Path, tmp_path: Path) -> None:
+    """Asked by a user who is not root."""
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    HandMade().save(closed / "model.onnx")
+    closed.chmod(0)
+    try:
+        for name in (closed / "model.onnx", closed):
+            with as_nobody(tmp_path), pytest.raises(ModelFileError, match=r"it cannot be read \(Permission denied\)"):
+                load(name)
+    finally:
+        closed.chmod(0o700)
+
+
+@contextlib.contextmanager
+def as_nobody(directory: Path) -> Iterator[None]:
+    """With the rights of another user, who may come as far as `directory`."""
+    if os.geteuid() != 0:
+        yield
+        return
+    for above in (directory, *directory.parents):
+        if above.owner() == "root" and not above.stat().st_mode & 1:
+            above.chmod(above.stat().st_mode | 0o711)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("flag", ["--prompt", "--stop"])
+def test_half_a_character(path: Path, capfd: pytest.CaptureFixture[str], flag: str) -> None:
+    """As Windows gives it, where arguments are UTF-16."""
+    assert main([str(path), flag, "ab\ud83d"]) == EXIT_USER_ERROR
+    assert (
+        rf"{flag} has '\ud83d' at position 2, half of a character"
+        in only_line(capfd.readouterr().err.encode()).decode()
+    )
 
 
 def test_a_prompt_that_is_not_utf8(path: Path, tmp_path: Path) -> None:

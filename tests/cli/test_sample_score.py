@@ -152,8 +152,9 @@ def test_progress_shows_in_a_terminal_and_is_gone_before_an_error(path: Path, tm
         seen = drain(terminal).decode()
         assert process.wait(timeout=60) == EXIT_USER_ERROR
     os.close(terminal)
-    progress, error = seen.split("\r\x1b[K")
-    assert re.fullmatch(r"\r0\.5 million characters, \d\.\d{3} bpc so far\x1b\[K", progress)
+    (progress, error) = re.fullmatch(r"\r(0\.5 million [^\r]*)\r +\r(.*)", seen, re.DOTALL).groups()
+    assert re.fullmatch(r"0\.5 million characters, \d\.\d{3} bpc so far", progress)
+    assert seen.count(" " * len(progress)) == 1, "it is gone"
     assert error.startswith("charrnn-sample: error: ")
     assert "first at position 600000" in error
 
@@ -287,6 +288,12 @@ def test_a_picture_of_any_characters_and_of_a_long_text(tmp_path: Path) -> None:
     assert width == 1274
     assert height == pytest.approx((160 * 0.19 + 1.55) * 130, abs=2)
     assert picture_of(path, "\n\n", tmp_path).shape[0] < 300
+
+
+def test_a_title_of_what_its_font_lacks(tmp_path: Path) -> None:
+    """A missing glyph would be a warning on standard error, which is an error here. 𝙰 is in the text's font alone."""
+    path = HandMade(characters="\n ab漢").save(tmp_path / "漢字𝙰😀\x1b.onnx")
+    assert picture_of(path, "ab漢\n", tmp_path).shape[0] > 100
 
 
 def test_a_picture_without_matplotlib_is_refused_before_the_text_is_read(path: Path) -> None:

@@ -1,5 +1,7 @@
 """A text is scored as if it were read once, one character after the other, however it is cut."""
 
+import argparse
+import inspect
 import itertools
 import math
 from pathlib import Path
@@ -66,6 +68,27 @@ def test_the_state_forgets_its_start_within_the_warm_up(model: OnnxModel) -> Non
     _, zero = model.read(tokens, model.initial_state(1))
     _, other = model.read(tokens, (np.ones_like(zero[0]),))
     np.testing.assert_allclose(zero[0], other[0], atol=1e-6)
+
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "python-stdlib.onnx"
+"""A model that has learnt: one layer of 64, trained for 3,086 steps of 32 x 100 characters on python-stdlib."""
+
+
+def test_the_warm_up_is_enough_for_a_model_that_has_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it still remembers after WARM_UP characters changes no score; after 8 it would."""
+    model = OnnxModel.load(GOLDEN)
+    ids = model.vocabulary.encode(inspect.getsource(argparse), skip_unknown=True)[: 32 * 1024 + 1]
+    monkeypatch.setattr(scoring, "MAX_STREAMS", 1)
+    exact = Scores.of(score_blocks(model, [ids]))
+    assert exact.loss_nats < 2, "it has learnt: a random guess costs ln 222 = 5.4"
+
+    def difference(warm_up: int) -> float:
+        monkeypatch.setattr(scoring, "WARM_UP", warm_up)
+        monkeypatch.setattr(scoring, "MAX_STREAMS", 32)
+        return abs(Scores.of(score_blocks(model, [ids])).loss_nats - exact.loss_nats)
+
+    assert difference(WARM_UP) < 1e-6
+    assert difference(8) > 1e-4
 
 
 def test_how_the_text_is_cut_does_not_show(model: OnnxModel, monkeypatch: pytest.MonkeyPatch) -> None:

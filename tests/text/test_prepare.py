@@ -309,6 +309,14 @@ def test_where_nothing_is_rare_nothing_changes(novel: Path, min_count: int) -> N
     assert (prepared.rare, prepared.normaliser, prepared.vocabulary) == ({}, Normaliser(), Vocabulary.of(PROSE))
 
 
+def test_the_character_that_stands_for_rare_ones_is_never_rare(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("aab\ufffd", encoding="utf-8")
+    assert text_in(prepare((str(tmp_path / "text"),), min_count=2)) == "aa\ufffd\ufffd"
+    (tmp_path / "text").write_text("aa\ufffd", encoding="utf-8")
+    prepared = prepare((str(tmp_path / "text"),), min_count=2)
+    assert (text_in(prepared), prepared.rare, prepared.normaliser) == ("aa\ufffd", {}, Normaliser())
+
+
 def test_a_count_that_no_character_has_is_an_error(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "text").write_text("abcabc")
     with pytest.raises(CorpusError, match=r"text: has no character 3 times; lower --text.min-count$"):

@@ -2,17 +2,20 @@
 
 import itertools
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from charrnn.model import CharRNN
-from charrnn.runtime.scoring import MAX_STREAMS, MIN_STREAM_CHARS, WARM_UP
+from charrnn.model import CharRNN, ModelConfig
+from charrnn.runtime.scoring import MAX_STREAMS, MIN_STREAM_CHARS, WARM_UP, score_streams
 from charrnn.text.batches import Split
 from charrnn.text.stream import EncodedStream
-from charrnn.training.evaluation import evaluate
+from charrnn.training.evaluation import TorchPredictor, evaluate
 from tests.training.small import V, model_of, stream_of
 
 # The state starts at zero where a stream starts, and WARM_UP characters later what is left of that difference is
@@ -22,14 +25,12 @@ TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
 
 
 @torch.no_grad()
-def one_by_one(model: CharRNN, stream: EncodedStream, split: Split) -> tuple[float, float, int]:
+def as_one_stream(model: CharRNN, stream: EncodedStream, split: Split) -> tuple[float, float, int]:
     """Mean loss, accuracy and number of characters of `split`, read as one stream by one row."""
     ids = torch.from_numpy(stream.read(max(split.start - 1, 0), split.stop).copy()).long()
-    state, loss, hits = model.initial_state(1), 0.0, 0
-    for now, after in itertools.pairwise(ids):
-        logits, state = model(now.reshape(1, 1), state)
-        loss += float(F.cross_entropy(logits[0].double(), after.reshape(1)))
-        hits += int(logits[0, 0].argmax() == after)
+    logits, _ = model(ids[None, :-1])
+    loss = float(F.cross_entropy(logits[0].double(), ids[1:], reduction="sum"))
+    hits = int((logits[0].argmax(-1) == ids[1:]).sum())
     count = len(ids) - 1
     return loss / count, hits / count, count
 
@@ -46,12 +47,12 @@ def one_by_one(model: CharRNN, stream: EncodedStream, split: Split) -> tuple[flo
         (1300, 1),
     ],
 )
-def test_equals_reading_one_character_after_the_other(
+def test_equals_reading_all_of_it_as_one_stream(
     accelerator: Accelerator, dtype: torch.dtype, start: int, length: int
 ) -> None:
     stream, model = stream_of(5000), model_of(seed=3).to(dtype)
     split = Split("validation", start, start + length)
-    loss, accuracy, count = one_by_one(model, stream, split)
+    loss, accuracy, count = as_one_stream(model, stream, split)
     scores = evaluate(model, stream, split, accelerator)
     assert scores.characters == count == (length if start else length - 1)
     assert scores.loss_nats == pytest.approx(loss, rel=TOLERANCE[dtype])
@@ -95,3 +96,45 @@ def test_it_leaves_the_model_in_the_mode_it_was_in(accelerator: Accelerator) -> 
     assert model.training
     assert evaluate(model.eval(), stream, split, accelerator) == first, "and dropout is off meanwhile"
     assert not model.training
+
+
+class LargestFloat(TorchDispatchMode):
+    """Knows the size, in numbers, of the largest float tensor that was made."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        result = function(*arguments, **(options or {}))
+        for each in result if isinstance(result, tuple) else (result,):
+            if isinstance(each, torch.Tensor) and each.is_floating_point():
+                self.numbers = max(self.numbers, each.numel())
+        return result
+
+
+def test_logits_are_never_whole(accelerator: Accelerator) -> None:
+    """A text of many kinds of characters: 8 streams of 128 at a time would be 5 million numbers."""
+    many = 5003
+    stream = EncodedStream.of(np.random.default_rng(0).integers(0, many, 8 * MIN_STREAM_CHARS + 300).astype(np.uint16))
+    torch.manual_seed(0)
+    model = CharRNN(ModelConfig(vocabulary_size=many, embedding_size=3, hidden_size=4))
+    with LargestFloat() as largest:
+        evaluate(model, stream, Split("test", 300, len(stream)), accelerator)
+    assert many * 100 < largest.numbers <= 2**21
+
+
+@pytest.mark.parametrize("processes", [2, 3, 7])
+def test_processes_share_the_streams_out(processes: int) -> None:
+    """Each is read by one of them, and gives what it would have given beside the others."""
+    stream, model = stream_of(5 * MIN_STREAM_CHARS + 300), TorchPredictor(model_of(seed=3).eval())
+
+    def read(share: slice) -> dict[int, float]:
+        parts = score_streams(model, stream.windows, 299, len(stream) - 300, share=share)
+        pairs = [zip(part.places.ravel().tolist(), part.nats.ravel().tolist(), strict=True) for part in parts]
+        return dict(itertools.chain.from_iterable(pairs))
+
+    whole = read(slice(None))
+    assert sorted(whole) == list(range(5 * MIN_STREAM_CHARS))
+    shares = [read(slice(process, None, processes)) for process in range(processes)]
+    assert sum(map(len, shares)) == len(whole)
+    together = {place: nats for share in shares for place, nats in share.items()}
+    assert together == pytest.approx(whole, abs=1e-5)
