@@ -75,9 +75,9 @@ def unavailable() -> str:
         with network(1, rate_mbit=1):
             pass
     except FileNotFoundError as error:
-        return f"network namespaces need the command {error.filename} (iproute2)"
+        return f"install: network namespaces need the command {error.filename} (iproute2)"
     except subprocess.CalledProcessError as error:
-        return f"network namespaces are not allowed here ({error.stderr.strip()})"
+        return f"not here: network namespaces are not allowed here ({error.stderr.strip()})"
     return ""
 
 

@@ -201,7 +201,7 @@ def test_a_closed_pipe_is_quiet(path: Path) -> None:
         assert process.stderr.read() == b""
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="not here: only Linux has /dev/full")
 @pytest.mark.parametrize("length", [10, 100_000])
 def test_a_full_disk(path: Path, length: int) -> None:
     with Path("/dev/full").open("wb") as full:

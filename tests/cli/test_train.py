@@ -334,7 +334,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU has fp16")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="not here: a GPU has fp16")
 def test_fp16_on_a_cpu(command: Command) -> None:
     assert "use --mixed-precision bf16 or no" in one_line(command("alphabet", "--mixed-precision", "fp16"))
 

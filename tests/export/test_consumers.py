@@ -49,14 +49,14 @@ def check(model_file: Path, *command: str | Path) -> None:
 def node_client(shared_dir: Path) -> Path:
     """export/node with its package installed, in a place of this test session."""
     if not (shutil.which("node") and shutil.which("npm")):
-        pytest.skip("needs Node.js and npm")
+        pytest.skip("install: Node.js and npm")
     place = shared_dir / "node"
 
     def install() -> None:
         shutil.copytree(EXPORT / "node", place, ignore=shutil.ignore_patterns("node_modules"), dirs_exist_ok=True)
         done = subprocess.run(["npm", "install"], cwd=place, capture_output=True, text=True, timeout=250, check=False)
         if done.returncode:
-            pytest.skip(f"npm cannot install onnxruntime-web here: {done.stderr.strip().splitlines()[-1:]}")
+            pytest.skip(f"not here: npm cannot install onnxruntime-web here: {done.stderr.strip().splitlines()[-1:]}")
 
     once(shared_dir / "node.lock", place / "node_modules" / "onnxruntime-web", install)
     return place / "greedy.mjs"
@@ -66,7 +66,7 @@ def node_client(shared_dir: Path) -> Path:
 def cpp_client(shared_dir: Path) -> Path:
     """export/cpp, built in a place of this test session."""
     if not (shutil.which("g++") and shutil.which("make")):
-        pytest.skip("needs g++ and make")
+        pytest.skip("install: g++ and make")
     place = shared_dir / "cpp"
     command = ["make", "-C", EXPORT / "cpp", f"PYTHON={sys.executable}", f"BUILD={place}", "CXX=g++"]
     once(shared_dir / "cpp.lock", place / "greedy", lambda: output(*command))

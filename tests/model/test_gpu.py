@@ -8,7 +8,7 @@ from tests.model.agreement import SIZES, assert_agrees, problem
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="not here: there is no CUDA device"),
 ]
 
 

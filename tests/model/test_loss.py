@@ -25,7 +25,7 @@ def run_of(name: str, dtype: torch.dtype) -> LossAndGradients:
         return in_pieces
     reason = native.why_not(torch.device("cpu"), dtype)
     if reason:
-        pytest.skip(f"native: {reason}")
+        pytest.skip(f"install: a C++ compiler (native: {reason})")
     return native.output_loss
 
 

@@ -37,7 +37,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         native._library.cache_clear()
         reason = native.why_not(CPU, torch.float32)
         if reason:
-            pytest.skip(f"native: {reason}")
+            pytest.skip(f"install: a C++ compiler (native: {reason})")
         (path,) = native._own_directory().iterdir()
     return path
 
@@ -89,13 +89,13 @@ def test_nothing_is_loaded_from_where_others_can_write(library: Path) -> None:
     assert "is not this user's alone: set CHARRNN_CACHE" in native.why_not(CPU, torch.float32)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+@pytest.mark.skipif(os.geteuid() != 0, reason="not here: only root can give a directory away")
 def test_nothing_is_loaded_from_another_user_s_directory(library: Path) -> None:
     os.chown(library.parent, 12345, 12345)
     assert "is not this user's alone: set CHARRNN_CACHE" in native.why_not(CPU, torch.float32)
 
 
-@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="another CPU is another reason")
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="not here: another CPU is another reason")
 @pytest.mark.parametrize("trouble", ["no compiler", "a compiler that fails", "no cache", "a compiler that hangs"])
 def test_where_it_cannot_be_built_auto_is_the_next(cache: Path, monkeypatch: pytest.MonkeyPatch, trouble: str) -> None:
     compilers = {

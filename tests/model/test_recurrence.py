@@ -34,7 +34,7 @@ def run_of(execution: str, dtype: torch.dtype) -> Recurrence:
     entry = BACKENDS[execution]
     reason = entry.why_not(CPU, dtype) if entry.device in ("", "cpu") else ""
     if reason:
-        pytest.skip(f"{execution}: {reason}")
+        pytest.skip(f"install: a C++ compiler ({execution}: {reason})")
     return entry.run
 
 

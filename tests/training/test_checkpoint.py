@@ -561,7 +561,7 @@ def test_a_full_file_system(tmp_path: Path) -> None:
     """A real one, 64 KiB in memory; where this process may not mount, there is none to fill."""
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tmp_path], capture_output=True)
     if mounted.returncode:
-        pytest.skip(f"cannot mount: {mounted.stderr.decode().strip()}")
+        pytest.skip(f"not here: cannot mount: {mounted.stderr.decode().strip()}")
     try:
         before = write_checkpoint(tmp_path / "checkpoints", example(1))
         with pytest.raises(RunError, match=r"step-00000002: checkpoint not written \(No space left on device\)"):

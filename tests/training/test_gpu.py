@@ -10,7 +10,7 @@ from tests.conftest import Finished, command_line, finish
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="not here: there is no CUDA device"),
 ]
 
 FLAGS = [

@@ -348,7 +348,7 @@ def test_bf16_computes_nearly_the_same_and_keeps_float32_parameters(
     assert not torch.equal(losses["bf16"], losses["no"]), "it was bf16"
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU has fp16")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="not here: a GPU has fp16")
 def test_fp16_on_a_cpu_is_refused() -> None:
     with pytest.raises(ConfigError, match="mixed_precision is fp16: the CPU has none"):
         start(mixed_precision="fp16", threads=1)
@@ -363,7 +363,7 @@ def test_a_launcher_that_asks_for_another_precision_is_named(monkeypatch: pytest
 @pytest.mark.parametrize(
     ("flags", "precision"), [({"avx2", "avx512_bf16"}, "bf16"), ({"amx_bf16"}, "bf16"), ({"avx2", "avx512f"}, "no")]
 )
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU decides for itself")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="not here: a GPU decides for itself")
 def test_auto_is_bf16_where_the_cpu_has_instructions_for_it(
     monkeypatch: pytest.MonkeyPatch, accelerators: Callable[[str], Accelerator], flags: set[str], precision: str
 ) -> None:
