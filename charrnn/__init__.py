@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # From 1.29 on onnxruntime reports to its maker and keeps a device id in ~/.cache, unless this is set before its import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["CharRNNError", "OnnxModel", "__version__", "generate", "load"]
 
 

@@ -52,7 +52,7 @@ class TrainingError(CharRNNError):
     """Training that cannot go on, such as a loss that is not a number."""
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of the message of somebody else's `error`, to be part of a line of ours."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 

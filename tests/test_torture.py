@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.torture import CASES, SPECIAL, Case, make_text, try_case, undisturbed
+from tests.torture import CASES, PROCESSES, SPECIAL, Case, make_text, try_case, undisturbed
 
 QUICK = {
     ("SIGKILL of a rank", 2),
@@ -57,7 +57,7 @@ def test_a_run_cannot_be_lost(case: Case, processes: int, base: Path, reference:
 
 
 @pytest.mark.parametrize(
-    ("act", "processes"), rounds([(name, act, n) for name, act in SPECIAL.items() for n in (1, 2)])
+    ("act", "processes"), rounds([(name, act, n) for name, act in SPECIAL.items() for n in PROCESSES.get(name, (1, 2))])
 )
 def test_two_launches_and_nan(act: Callable[..., Any], processes: int, base: Path, reference: Reference) -> None:
     outcome = act(processes, base, reference(processes), random.Random(7))

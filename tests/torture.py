@@ -22,6 +22,8 @@ from pathlib import Path
 
 import psutil
 
+from charrnn.training.checkpoint import newest_first
+
 ROOT = Path(__file__).parents[1]
 MARK = "CHARRNN_TORTURE"
 STEPS = 400
@@ -64,13 +66,15 @@ class Launch:
     more: list[str] = field(default_factory=list)
     launcher: tuple[str, ...] = ()
     """Flags of the launcher itself."""
+    script: tuple[str, ...] = ("train.py",)
+    """What is launched, and words that come before the text."""
 
     def __post_init__(self) -> None:
         self.mark = f"{self.run}-{random.getrandbits(64):x}"
-        python = [sys.executable, "train.py"]
+        python = [sys.executable, *self.script]
         accelerate = [str(Path(sys.executable).parent / "accelerate"), "launch", "--config_file"]
         topology = ["accelerate_config.yaml", "--num_processes", str(self.processes), *self.launcher]
-        launcher = [*accelerate, *topology, "train.py"]
+        launcher = [*accelerate, *topology, *self.script]
         words = [*(python if self.processes == 1 else launcher), str(self.run.parents[1] / "text.txt"), *FLAGS.split()]
         words += ["--log.wandb", "disabled", *self.more, "--run-dir", str(self.run)]
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed when the launch is
@@ -252,7 +256,7 @@ def damage(how: Callable[[Path, random.Random], None]) -> Callable[[Path], None]
     """A mender that does the opposite: it damages one file of the newest checkpoint before the run is resumed."""
 
     def apply(run: Path) -> None:
-        newest = max((run / "checkpoints").glob("step-*"))
+        newest = newest_first(run / "checkpoints")[0]
         draw = random.Random(str(run))
         how(draw.choice(sorted(newest.iterdir())), draw)
 
@@ -417,12 +421,73 @@ def two_on_one_directory(processes: int, base: Path, reference: dict[str, object
     return outcome
 
 
+INJURED = """
+import os, signal, sys
+from charrnn.cli.train import main
+from charrnn.training import checkpoint, learner
+
+step, calls = int(sys.argv.pop(1)), int(sys.argv.pop(1))
+
+def stopped(self, train_step=learner.Learner.train_step):
+    norm = train_step(self)
+    if self.step == step:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return norm
+
+def killed(temporary, final, put=checkpoint._put):
+    if final.name == f"step-{step:08d}" and final.exists():
+        for name in ("rename", "fsync", "unlink", "rmdir"):
+            setattr(os, name, counted(getattr(os, name)))
+    put(temporary, final)
+
+def counted(act):
+    def acts(*arguments, **options):
+        global calls
+        calls -= 1
+        if calls < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return act(*arguments, **options)
+    return acts
+
+learner.Learner.train_step, checkpoint._put = stopped, killed
+main()
+"""
+"""charrnn-train that is told to stop in a step, and is killed when it writes that step's checkpoint again, before one
+of its changes of the disk."""
+
+
+def killed_while_rewriting(processes: int, base: Path, reference: dict[str, object], draw: random.Random) -> Outcome:
+    """Stopped before a step's evaluation, whose checkpoint is the same step's again; killed amid that."""
+    outcome = Outcome("SIGKILL while a step is written again", processes)
+    step = draw.randrange(1, STEPS // 100) * 100
+    script = base / "injured.py"
+    script.write_text(INJURED)
+    injury = (str(script), str(step), str(draw.randrange(4)))
+    with place(CASES[0], base) as run:
+        ends = []
+        for how in (injury, injury, ("train.py",)):
+            with Launch(run, processes, ["--keep-checkpoints", "1"], script=how) as launch:
+                ends.append(Outcome(outcome.case, processes))
+                launch.end(ends[-1])
+                output = launch.output()
+        outcome = ends[1]
+        outcome.seconds = 0.0  # it was waited for from its start
+        outcome.left = max(end.left for end in ends)
+        there = f"resumed at step {step}" in output
+        outcome.same = there and [end.status for end in ends] == [143, -9, 0] and bits(run) == reference
+        outcome.said = "" if outcome.same else output[-2000:]
+    return outcome
+
+
 SPECIAL = {
+    "SIGKILL while a step is written again": killed_while_rewriting,
     "NaN in the loss": nan,
     "two launches at once": two_at_once,
     "a second launch on the same run": two_on_one_directory,
 }
 """Cases that are not: train, injure, resume."""
+PROCESSES = {"SIGKILL while a step is written again": (1,)}
+"""Several ask each other for signals about once a second: none can be told to stop in a step that we choose."""
 
 
 def undisturbed(base: Path, processes: int) -> dict[str, object]:
@@ -446,12 +511,12 @@ def run_rounds(rounds: int, only: str, seed: int, base: Path) -> Iterator[Outcom
     """All cases whose name contains `only`, `rounds` times each."""
     make_text(base / "text.txt")
     chosen = [case for case in CASES if only.lower() in case.name.lower()]
-    special = [act for name, act in SPECIAL.items() if only.lower() in name.lower()]
+    special = [(name, act) for name, act in SPECIAL.items() if only.lower() in name.lower()]
     references = {n: undisturbed(base, n) for n in (1, 2)}
     draw = random.Random(seed)
     for _ in range(rounds):
-        for act in special:
-            for processes in (1, 2):
+        for name, act in special:
+            for processes in PROCESSES.get(name, (1, 2)):
                 yield act(processes, base, references[processes], draw)
         for case in chosen:
             for processes in case.processes:

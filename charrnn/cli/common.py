@@ -59,6 +59,8 @@ def _open_what_is_closed() -> None:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+    if sys.stderr is None:  # not every library looks first
+        sys.stderr = os.fdopen(2, "w")
 
 
 @contextmanager

@@ -98,7 +98,7 @@ def _cost(
 
     try:
         change = measure_loss_change(directory, checkpoint, output)
-    except CorpusError as error:
+    except (ConfigError, CorpusError) as error:  # no cache directory, or nothing there
         _warn(f"the loss is not measured: {error}")
         return f"logits within {difference:.1e} of what torch has with the same {weights} weights"
     if weights == "int8" and change.nats > INT8_COSTS_NATS:
@@ -111,8 +111,9 @@ def _checkpoint(run: Path, checkpoints: Path, name: str) -> "Checkpoint":
     from charrnn.training.checkpoint import best_first, first_whole, newest_first, read_checkpoint
 
     orders = {"best": best_first, "latest": newest_first}
-    if name not in orders and (checkpoints / name).is_dir():
-        return read_checkpoint(checkpoints / name)
+    with looking_at(checkpoints / name):
+        if name not in orders and (checkpoints / name).is_dir():
+            return read_checkpoint(checkpoints / name)
     whole = first_whole(orders[name](checkpoints), _warn) if name in orders else None
     if whole is None:
         have = ", ".join(path.name for path in reversed(newest_first(checkpoints))) or "none"

@@ -18,6 +18,9 @@ def parse_flags(kind: type[T], flags: list[str], *, prog: str, description: str,
     """The `kind` that `flags` describe, starting from `default`. Raises ConfigError; `--help` prints and exits."""
     import tyro
 
+    for flag in flags:
+        if "\0" in flag:  # no command line has one, a caller's list may
+            raise ConfigError(f"{flag!r} has a NUL character: give it without")
     output = io.StringIO()
     settings: dict[str, Any] = {} if default is None else {"default": default}
     try:

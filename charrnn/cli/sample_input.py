@@ -1,6 +1,5 @@
 """What charrnn-sample reads: a prompt, or a text to score, as UTF-8 from the command line, a file or standard input."""
 
-import codecs
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.sample_flags import Options
 from charrnn.errors import ConfigError, CorpusError, VocabularyError, reason
+from charrnn.text.decoding import decode_blocks
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -68,19 +68,11 @@ def _bounded(blocks: Iterable[bytes], source: str) -> Iterator[bytes]:
 
 def decoded(blocks: Iterable[bytes], source: str) -> Iterator[str]:
     """The text of `blocks`, cut anywhere. Raises CorpusError with the offset of what is not UTF-8."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    fed = 0
-    try:
-        for block in blocks:
-            fed += len(block)
-            yield decoder.decode(block)
-        yield decoder.decode(b"", final=True)
-    except UnicodeDecodeError as error:
-        offset = fed - len(error.object) + error.start  # error.object ends where feeding ended
-        raise CorpusError(
-            f"{source} is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {offset}; "
-            "convert it, for example with `iconv -t UTF-8`"
-        ) from error
+    return decode_blocks(blocks, name=source, remedy=_conversion)
+
+
+def _conversion(encoding: str) -> str:
+    return f"convert it, for example with `iconv {f'-f {encoding} ' if encoding else ''}-t UTF-8`"
 
 
 def encode_prompt(model: "OnnxModel", prompt: str, *, skip_unknown: bool) -> tuple["npt.NDArray[Any]", list[str]]:

@@ -7,6 +7,9 @@ from charrnn.errors import ConfigError
 
 __all__ = ["Architecture", "ModelConfig"]
 
+_LARGEST = 2**20
+"""Far beyond any machine's memory. Sizes that 64 bits do not hold are errors of torch's that say nothing of memory."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
@@ -31,6 +34,8 @@ class Architecture:
         for name in ("embedding_size", "hidden_size", "num_layers"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"model.{name} is {getattr(self, name)}: it must be at least 1")
+            if getattr(self, name) > _LARGEST:
+                raise ConfigError(f"model.{name} is {getattr(self, name)}: it must be at most {_LARGEST}")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"model.dropout is {self.dropout}: it must be at least 0 and below 1")
 

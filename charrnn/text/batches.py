@@ -3,6 +3,7 @@
 A batch is [B, T + 1]: column t + 1 is the target of column t. B is the global batch; each process asks for its rows.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import ConfigError, CorpusError
+from charrnn.text.shuffle import Order, computed_shuffle
 from charrnn.text.stream import EncodedStream
 
 __all__ = ["Batches", "Split", "StreamBatches", "WindowBatches", "splits"]
@@ -82,7 +84,7 @@ class StreamBatches:
 
 
 class WindowBatches:
-    """Windows that start every `stride` characters, shuffled anew in each epoch.
+    """Windows that start every `stride` characters, shuffled anew in each epoch by `shuffle(count, seed)`.
 
     The windows that do not fill a last batch are left out; which ones they are changes with the epoch.
     """
@@ -90,7 +92,15 @@ class WindowBatches:
     carries_state = False
 
     def __init__(
-        self, stream: EncodedStream, split: Split, *, batch_size: int, length: int, stride: int, seed: int
+        self,
+        stream: EncodedStream,
+        split: Split,
+        *,
+        batch_size: int,
+        length: int,
+        stride: int,
+        seed: int,
+        shuffle: Callable[[int, int], Order] = computed_shuffle,
     ) -> None:
         _check_sizes(batch_size=batch_size, length=length, stride=stride)
         count = max(0, (len(split) - length - 1) // stride + 1)
@@ -102,21 +112,14 @@ class WindowBatches:
         self._batch_size = batch_size
         self._length = length
         self._stride = stride
-        self._seed = seed
-        self._count = count
-        self._order: tuple[int, NDArray[np.int64]] | None = None  # of the epoch last asked for
+        self._order = shuffle(count, seed)
 
     def batch(self, epoch: int, step: int, rows: slice) -> NDArray[Any]:
         """See `Batches`."""
         _check_step(epoch, step, self.steps_per_epoch)
-        first = step * self._batch_size
-        windows = self._permutation(epoch)[first : first + self._batch_size][rows]
+        places = step * self._batch_size + np.arange(self._batch_size, dtype=np.int64)[rows]
+        windows = self._order(epoch, places)
         return self._stream.windows(self._split.start + windows * self._stride, self._length + 1)
-
-    def _permutation(self, epoch: int) -> NDArray[np.int64]:
-        if self._order is None or self._order[0] != epoch:
-            self._order = epoch, np.random.default_rng([self._seed, epoch]).permutation(self._count)
-        return self._order[1]
 
 
 def _check_sizes(**sizes: int) -> None:

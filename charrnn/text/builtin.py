@@ -36,7 +36,7 @@ def _alphabet() -> list[Part]:
 
 def _python_stdlib() -> list[Part]:
     """The running interpreter's own library sources: real text that is on every machine, about 11 MB."""
-    paths = files_below(Path(sysconfig.get_path("stdlib")), without=_NOT_LIBRARY)
+    paths, _ = files_below(Path(sysconfig.get_path("stdlib")), without=_NOT_LIBRARY)
     return [file_part(path, encoding="utf-8") for path in paths if path.suffix == ".py"]
 
 

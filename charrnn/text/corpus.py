@@ -7,18 +7,29 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.text.builtin import DOWNLOADS, LOCAL
-from charrnn.text.decoding import ErrorPolicy, decode_blocks
+from charrnn.text.decoding import ErrorPolicy, decode_blocks, marked_encoding
 from charrnn.text.download import Download, fetch
-from charrnn.text.files import Part, file_part, files_below, looks_binary, spooled_part
+from charrnn.text.files import (
+    Part,
+    file_part,
+    files_below,
+    is_run_directory,
+    looks_binary,
+    printable,
+    spooled_part,
+)
+from charrnn.text.packed import is_packed, unpacked
 
 __all__ = ["Corpus", "open_corpus"]
 
 _MOST_NAMED = 3  # words that a description spells out
+_LONG = 200  # characters of a word that an error repeats
 
 
 @dataclass(kw_only=True)
@@ -30,6 +41,8 @@ class Corpus:
     """One line: what the user named, and how many files that is."""
     skipped_files: int = 0
     """Binary files that were passed over in directories."""
+    skipped_runs: int = 0
+    """Run directories that were passed over: what training writes is not what it reads."""
     resources: ExitStack = field(default_factory=ExitStack, repr=False)
 
     def __enter__(self) -> Self:
@@ -44,14 +57,29 @@ class Corpus:
         sizes = [part.size_bytes for part in self.parts]
         return None if None in sizes else sum(size for size in sizes if size is not None)
 
-    def text(self, *, encoding: str, errors: ErrorPolicy, watch: Callable[[bytes], None]) -> Iterator[str]:
-        """Yield the text in chunks, and show every block of bytes to `watch` before it is decoded.
+    @cached_property
+    def is_packed(self) -> bool:
+        """Whether there are compressed parts."""
+        return any(is_packed(part.blocks()) for part in self.parts)
 
-        Raises CorpusError for bytes that are not `encoding`, unless `errors` passes over them.
+    def text(
+        self,
+        *,
+        encoding: str,
+        errors: ErrorPolicy,
+        watch: Callable[[bytes], None],
+        watch_unpacked: Callable[[bytes], None] | None = None,
+    ) -> Iterator[str]:
+        """Yield the text in chunks; show every block of bytes to `watch`, and to `watch_unpacked` what is in it.
+
+        Raises CorpusError for bytes that are not `encoding`, unless `errors` passes over them, and for compressed parts
+        that are damaged.
         """
         for part in self.parts:
-            watched = _watched(part.blocks(), watch)
-            yield from decode_blocks(watched, name=part.name, encoding=part.encoding or encoding, errors=errors)
+            blocks = unpacked(_watched(part.blocks(), watch), part.name)
+            if watch_unpacked:
+                blocks = _watched(blocks, watch_unpacked)
+            yield from decode_blocks(blocks, name=part.name, encoding=part.encoding or encoding, errors=errors)
 
 
 def _watched(blocks: Iterator[bytes], watch: Callable[[bytes], None]) -> Iterator[bytes]:
@@ -66,6 +94,7 @@ def open_corpus(
     sha256: str = "",
     column: str = "text",
     hub_split: str = "train",
+    encoding: str = "utf-8",
     cache_dir: Path,
     progress: bool,
     downloads: Mapping[str, Download] = DOWNLOADS,
@@ -76,9 +105,10 @@ def open_corpus(
     - `-`, standard input,
     - an http(s) address, whose SHA-256 is `sha256`,
     - `hub:NAME` or `hub:NAME:CONFIGURATION`, a data set of the Hub or in a local directory (`column`, `hub_split`),
-    - a file, a directory (every text file below it), or a glob pattern.
+    - a file, a directory (every text file below it), or a glob pattern; run directories are passed over.
 
-    Raises CorpusError if a word leads to no text, ConfigError if `sha256` does not fit the words.
+    `encoding` tells which files of a directory are text. Raises CorpusError if a word leads to no text, ConfigError if
+    `sha256` does not fit the words.
     """
     _check_sha256(corpus, sha256)
     with ExitStack() as resources:
@@ -86,16 +116,24 @@ def open_corpus(
             sha256=sha256.lower(),
             column=column,
             hub_split=hub_split,
+            encoding=encoding,
             cache_dir=cache_dir,
             progress=progress,
             downloads=downloads,
             resources=resources,
         )
         parts = tuple(part for word in corpus for part in opener.parts(word))
+        description = _describe(corpus, len(parts), opener)
+        if not parts:
+            raise CorpusError(
+                f"{description}: no text but what runs wrote; to go on with a run, give its own text and --resume DIR, "
+                "to train on what one wrote, name its samples.txt"
+            )
         return Corpus(
             parts=parts,
-            description=_describe(corpus, len(parts), opener.skipped_files),
+            description=description,
             skipped_files=opener.skipped_files,
+            skipped_runs=len(opener.runs),
             resources=resources.pop_all(),
         )
 
@@ -119,14 +157,20 @@ def _check_sha256(corpus: tuple[str, ...], sha256: str) -> None:
         )
 
 
-def _describe(words: tuple[str, ...], num_parts: int, skipped_files: int) -> str:
-    named = ", ".join("standard input" if word == "-" else word for word in words[:_MOST_NAMED])
+def _describe(words: tuple[str, ...], num_parts: int, opener: "_Opener") -> str:
+    named = ", ".join("standard input" if word == "-" else printable(word) for word in words[:_MOST_NAMED])
     if len(words) > _MOST_NAMED:
         named += f" and {len(words) - _MOST_NAMED} more"
-    notes = [f"{num_parts} files"] if num_parts != len(words) else []
-    if skipped_files:
-        notes.append(f"{skipped_files} binary {'file' if skipped_files == 1 else 'files'} skipped")
+    notes = [_number(num_parts, "file", "files")] if num_parts not in (0, len(words)) else []
+    if opener.skipped_files:
+        notes.append(f"{_number(opener.skipped_files, 'binary file', 'binary files')} skipped")
+    if opener.runs:
+        notes.append(f"{_number(len(opener.runs), 'run directory', 'run directories')} passed over")
     return f"{named} ({', '.join(notes)})" if notes else named
+
+
+def _number(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
 
 
 @dataclass(kw_only=True)
@@ -136,11 +180,14 @@ class _Opener:
     sha256: str
     column: str
     hub_split: str
+    encoding: str
     cache_dir: Path
     progress: bool
     downloads: Mapping[str, Download]
     resources: ExitStack
     skipped_files: int = 0
+    runs: set[Path] = field(default_factory=set)
+    """Those that were passed over."""
 
     def parts(self, word: str) -> list[Part]:
         if word in LOCAL:
@@ -156,7 +203,8 @@ class _Opener:
         try:
             return self._path(word)
         except OSError as error:  # such as a name that is too long, or a directory that may not be entered
-            raise CorpusError(f"{word}: cannot be read: {error.strerror}") from error
+            shown = word if len(word) < _LONG else f"{word[:_LONG]}..."  # it may be the text itself, or a prompt
+            raise CorpusError(f"{printable(shown)}: cannot be read: {error.strerror}") from error
 
     def _downloaded(self, download: Download, *, name: str) -> Part:
         path = fetch(download, cache_dir=self.cache_dir, progress=self.progress)
@@ -184,32 +232,46 @@ class _Opener:
             return [file_part(path)]
         if path.exists():  # a pipe, such as the shell's <(command)
             return [self._pipe(path)]
-        found = glob.glob(word, recursive=True)  # noqa: PTH207 (Path.glob takes no absolute patterns)
-        matches = sorted(match for match in found if Path(match).exists())
+        return self._matches(word)
+
+    def _matches(self, pattern: str) -> list[Part]:
+        found = glob.glob(pattern, recursive=True)  # noqa: PTH207 (Path.glob takes no absolute patterns)
+        matches = [Path(match) for match in sorted(found) if Path(match).exists()]
         if not matches:
-            raise CorpusError(_missing(word, [*LOCAL, *self.downloads]))
-        return [part for match in matches for part in self._path(match)]
+            raise CorpusError(_missing(pattern, [*LOCAL, *self.downloads]))
+        around = {directory for match in matches for directory in (match, *match.parents) if directory.is_dir()}
+        runs = {directory for directory in around if is_run_directory(directory)}
+        self.runs |= {directory.resolve() for directory in runs}
+        outside = [match for match in matches if runs.isdisjoint((match, *match.parents))]
+        # By name: `**/*` matches directories, and the files in them again.
+        return list({part.name: part for match in outside for part in self._path(str(match))}.values())
 
     def _directory(self, path: Path) -> list[Part]:
-        files = files_below(path)
-        texts = [file for file in files if not looks_binary(file)]
+        files, runs = files_below(path)
+        texts = [file for file in files if not looks_binary(file, self.encoding)]
         skipped = len(files) - len(texts)
-        if not texts:
-            raise CorpusError(f"{path}: no text in this directory ({len(files)} files, {skipped} of them binary)")
+        if not texts and not runs:
+            number = _number(len(files), "file", "files")
+            problem = f"{printable(str(path))}: no text in this directory ({number}, {skipped} of them binary)"
+            for file in files:
+                if (marked := marked_encoding(next(file_part(file).blocks(), b""))) and marked != self.encoding:
+                    raise CorpusError(f"{problem}; {printable(str(file))} is of --text.encoding {marked}")
+            raise CorpusError(problem)
         self.skipped_files += skipped
+        self.runs |= {run.resolve() for run in runs}
         return [file_part(file) for file in texts]
 
     def _pipe(self, path: Path) -> Part:
         with path.open("rb") as source:
-            return spooled_part(source, name=str(path), directory=self.cache_dir, until=self.resources)
+            return spooled_part(source, name=printable(str(path)), directory=self.cache_dir, until=self.resources)
 
 
 def _missing(word: str, builtins: list[str]) -> str:
     """Say that nothing is called `word`, and what is called nearly so."""
     if glob.has_magic(word):
-        return f"no file matches {word}"
+        return f"no file matches {printable(word)}"
     parent = Path(word).parent
     neighbours = [str(entry) for entry in parent.iterdir() if entry.exists()] if parent.is_dir() else []
     nearest = difflib.get_close_matches(word, [*builtins, *neighbours], n=1)
     hint = f"did you mean {nearest[0]}?" if nearest else f"built-in corpora: {', '.join(builtins)}"
-    return f"{word}: no such file or directory; {hint}"
+    return printable(f"{word}: no such file or directory; {hint}")

@@ -1,7 +1,7 @@
 """Preparation: a corpus becomes an encoded stream in the cache, once.
 
 The corpus is read three times and never held: to hash it (the key of its cache entry), to find its characters, to
-encode them. An entry is a directory that gets its name when it is complete: `ids.arrow` and `prepared.json`.
+encode them.
 """
 
 import hashlib
@@ -9,69 +9,34 @@ import json
 import time
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import CorpusError
 from charrnn.files import cache_dir as default_cache_dir
-from charrnn.files import sync
 from charrnn.text.cache import publish, using, workspace
 from charrnn.text.codepoints import NUM_CODE_POINTS, code_points, text_of
 from charrnn.text.corpus import Corpus, open_corpus
 from charrnn.text.decoding import ErrorPolicy, check_encoding
 from charrnn.text.normaliser import Normaliser
+from charrnn.text.prepared import IDS, PreparedText, is_whole, write_manifest
 from charrnn.text.progress import progress_bar
-from charrnn.text.stream import EncodedStream
+from charrnn.text.steps import Keep
 from charrnn.text.vocabulary import Vocabulary
 
-__all__ = ["PreparedText", "find_prepared", "prepare"]
+__all__ = ["prepare"]
 
-_VERSION = 1  # of a cache entry: entries of other versions are never looked at
-_IDS = "ids.arrow"
-_MANIFEST = "prepared.json"
+_VERSION = 1  # of a cache entry's key: entries of other versions are never looked at
 _CHUNK_BYTES = 64 << 20
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PreparedText:
-    """A text that is ready for training."""
-
-    stream: EncodedStream
-    vocabulary: Vocabulary
-    normaliser: Normaliser
-    dropped: dict[str, int]
-    """Characters that the normaliser removed or replaced, with counts, the most frequent first."""
-    sha256: str
-    """Of the bytes of the corpus."""
-    description: str
-    """What the user named, in one line."""
-    path: Path
-    """The cache entry."""
-    fresh: bool
-    """Whether it was made now, not found."""
-    seconds: float
-    """What it took, reading or making."""
-
-    @classmethod
-    def open(cls, path: Path, *, description: str, fresh: bool = False, seconds: float = 0.0) -> Self:
-        """Open the cache entry `path` of a text prepared before, by this process or another."""
-        manifest = json.loads((path / _MANIFEST).read_bytes())
-        return cls(
-            stream=EncodedStream.open(path / _IDS),
-            vocabulary=Vocabulary.from_dict(manifest["vocabulary"]),
-            normaliser=Normaliser.from_list(manifest["normaliser"]),
-            dropped=manifest["dropped"],
-            sha256=manifest["sha256"],
-            description=description,
-            path=path,
-            fresh=fresh,
-            seconds=seconds,
-        )
+_RARE = "\ufffd"
+"""What a rare character becomes."""
+_SUSPECTS = "\0\ufeff"
+"""Characters that are seldom meant to be there: NUL, and the byte order mark."""
 
 
 def prepare(
@@ -83,6 +48,7 @@ def prepare(
     encoding: str = "utf-8",
     encoding_errors: ErrorPolicy = "strict",
     normaliser: Normaliser = Normaliser(),  # noqa: B008 (immutable)
+    min_count: int = 0,
     vocabulary: Vocabulary | None = None,
     cache_dir: Path | None = None,
     progress: bool = True,
@@ -90,44 +56,39 @@ def prepare(
 ) -> PreparedText:
     """Prepare a corpus (see `open_corpus` for `corpus`, `sha256`, `column`, `hub_split`), or find it prepared.
 
-    Without `vocabulary` the text's own characters make one. `chunk_bytes` is the size of a record batch on disk.
+    Characters of which the normalised text has fewer than `min_count` become U+FFFD: the normaliser gets a `keep` step
+    for that. Without `vocabulary` the text's own characters make one. `chunk_bytes` is the size of a record batch.
     Raises CorpusError, ConfigError, or VocabularyError for characters that a given vocabulary lacks.
     """
     started = time.perf_counter()
     check_encoding(encoding)
     cache_dir = cache_dir or default_cache_dir()
     with open_corpus(
-        corpus, sha256=sha256, column=column, hub_split=hub_split, cache_dir=cache_dir, progress=progress
+        corpus,
+        sha256=sha256,
+        column=column,
+        hub_split=hub_split,
+        encoding=encoding,
+        cache_dir=cache_dir,
+        progress=progress,
     ) as source:
         job = _Job(
             corpus=source,
             encoding=encoding,
             errors=encoding_errors,
             normaliser=normaliser,
+            min_count=min_count,
             vocabulary=vocabulary,
             progress=progress,
             chunk_bytes=chunk_bytes,
         )
-        content, key = job.identify()
+        stored, key = job.identify()
         path = cache_dir / "prepared" / key
-        fresh = not _is_complete(path)
+        fresh = not is_whole(path)
         if fresh:
-            _make(job, path, content)
-    prepared = PreparedText.open(path, description=source.description, fresh=fresh)
-    return replace(prepared, seconds=time.perf_counter() - started)
-
-
-def find_prepared(
-    sha256: str, vocabulary: Vocabulary, normaliser: Normaliser, *, length: int, cache_dir: Path | None = None
-) -> PreparedText | None:
-    """The text that was prepared from a corpus of this `sha256`, if the cache has it still; the corpus is not read."""
-    expected = (sha256, length, vocabulary.to_dict(), normaliser.to_list())
-    for path in sorted(((cache_dir or default_cache_dir()) / "prepared").glob("*")):
-        if _is_complete(path):
-            manifest = json.loads((path / _MANIFEST).read_bytes())
-            if tuple(manifest.get(key) for key in ("sha256", "length", "vocabulary", "normaliser")) == expected:
-                return PreparedText.open(path, description=sha256)
-    return None
+            _make(job, path, stored)
+    prepared = PreparedText.open(path, description=source.description)
+    return replace(prepared, fresh=fresh, seconds=time.perf_counter() - started)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,12 +99,13 @@ class _Job:
     encoding: str
     errors: ErrorPolicy
     normaliser: Normaliser
+    min_count: int
     vocabulary: Vocabulary | None
     progress: bool
     chunk_bytes: int
 
     def identify(self) -> tuple[str, str]:
-        """Return the SHA-256 of the corpus, and the key of everything that the result depends on."""
+        """Return the SHA-256 of the corpus as it is stored, and the key of everything that the result depends on."""
         digest = hashlib.sha256()
         parts = []  # a character cannot run from one part into the next, so it matters where they meet
         with progress_bar("reading", self.corpus.size_bytes, progress=self.progress) as bar:
@@ -155,91 +117,127 @@ class _Job:
                     size_bytes += len(block)
                 parts.append((size_bytes, part.encoding))
         if not any(size_bytes for size_bytes, _ in parts):
-            raise CorpusError(f"{self.corpus.description}: this text is empty; name one that has characters")
-        content = digest.hexdigest()
+            raise CorpusError(self._empty())
+        stored = digest.hexdigest()
         given = self.vocabulary.characters if self.vocabulary else None
-        rules = [self.encoding, self.errors, self.normaliser.to_list(), given]
+        rules: list[object] = [self.encoding, self.errors, self.normaliser.to_list(), given]
+        if self.min_count > 1:
+            rules.append(self.min_count)
         # Lower case and normal forms come from Python's version of Unicode.
-        key = json.dumps([_VERSION, unicodedata.unidata_version, content, parts, rules])
-        return content, hashlib.sha256(key.encode()).hexdigest()
+        key = json.dumps([_VERSION, unicodedata.unidata_version, stored, parts, rules])
+        return stored, hashlib.sha256(key.encode()).hexdigest()
 
-    def texts(
-        self, label: str, *, digest: "hashlib._Hash | None" = None, dropped: Counter[str] | None = None
+    def make(self, entry: Path, *, stored: str) -> None:
+        """Write the encoded text and its manifest into the directory `entry`.
+
+        Raises CorpusError if nothing is left of the text, or if the SHA-256 of its bytes is no longer `stored`.
+        """
+        vocabulary, normaliser, rare = self._find_characters()
+        found = self._encode(vocabulary, normaliser, entry / IDS)
+        if not found.length:
+            raise CorpusError(self._nothing_left())
+        if found.stored.hexdigest() != stored:
+            raise CorpusError(f"{self.corpus.description}: it was changed while it was being read; start again")
+        manifest = {
+            "length": found.length,
+            "sha256": found.unpacked.hexdigest() if self.corpus.is_packed else stored,
+            "vocabulary": vocabulary.to_dict(),
+            "normaliser": normaliser.to_list(),
+            "dropped": dict((found.dropped - rare).most_common()),
+            "rare": dict(rare.most_common()),
+            "suspects": dict(found.suspects),
+        }
+        write_manifest(entry, manifest)
+
+    def _find_characters(self) -> tuple[Vocabulary, Normaliser, Counter[str]]:
+        """Return the vocabulary, the whole normaliser, and the characters that are too rare for them, with counts.
+
+        Raises CorpusError if nothing is left of the text.
+        """
+        if self.vocabulary and self.min_count < 2:
+            return self.vocabulary, self.normaliser, Counter()
+        counts = np.zeros(NUM_CODE_POINTS, dtype=np.int64)
+        for text in self._texts("finding characters", self.normaliser):
+            seen = np.bincount(code_points(text))
+            counts[: len(seen)] += seen
+        if not counts.any():
+            raise CorpusError(self._nothing_left())
+        if counts.max() < self.min_count:
+            raise CorpusError(
+                f"{self.corpus.description}: has no character {self.min_count} times; lower --text.min-count"
+            )
+        is_rare = (counts > 0) & (counts < self.min_count)
+        is_rare[ord(_RARE)] = False
+        kept = text_of(np.flatnonzero((counts > 0) & ~is_rare))
+        if not is_rare.any():
+            return self.vocabulary or Vocabulary(kept), self.normaliser, Counter()
+        keep = Keep(kept + _RARE, _RARE)
+        rare = Counter({chr(code): int(counts[code]) for code in np.flatnonzero(is_rare).tolist()})
+        return self.vocabulary or Vocabulary(keep.characters), Normaliser((*self.normaliser.steps, keep)), rare
+
+    def _encode(self, vocabulary: Vocabulary, normaliser: Normaliser, path: Path) -> "_Found":
+        """Write the ids of the text to `path`; return what was found on the way."""
+        from charrnn.text.arrow import write_ids  # brings in datasets, which takes a second
+
+        found = _Found()
+
+        def pieces() -> Iterator[NDArray[Any]]:
+            unpacked = found.unpacked.update if self.corpus.is_packed else None
+            for text in self._texts("encoding", normaliser, found.stored.update, unpacked, found.dropped):
+                yield vocabulary.encode(text, position=found.length)
+                found.length += len(text)
+                found.suspects.update({c: text.count(c) for c in _SUSPECTS if c in text})
+
+        write_ids(path, pieces(), vocabulary.dtype, chunk_bytes=self.chunk_bytes)
+        return found
+
+    def _texts(
+        self,
+        label: str,
+        normaliser: Normaliser,
+        stored: Callable[[bytes], None] | None = None,
+        unpacked: Callable[[bytes], None] | None = None,
+        dropped: Counter[str] | None = None,
     ) -> Iterator[str]:
-        """Yield the normalised text in chunks; `digest` gets the bytes, `dropped` what the normaliser drops."""
+        """Yield the normalised text in chunks; the others get the bytes, what is in them, and what is dropped."""
         with progress_bar(label, self.corpus.size_bytes, progress=self.progress) as bar:
 
             def watch(block: bytes) -> None:
                 bar.update(len(block))
-                if digest:
-                    digest.update(block)
+                if stored:
+                    stored(block)
 
-            chunks = self.corpus.text(encoding=self.encoding, errors=self.errors, watch=watch)
-            yield from self.normaliser.stream(chunks, dropped)
+            chunks = self.corpus.text(encoding=self.encoding, errors=self.errors, watch=watch, watch_unpacked=unpacked)
+            yield from normaliser.stream(chunks, dropped)
 
-    def find_vocabulary(self) -> Vocabulary:
-        """Return the vocabulary of the normalised text. Raises CorpusError if nothing is left of it."""
-        present = np.zeros(NUM_CODE_POINTS, dtype=np.bool_)
-        for text in self.texts("finding characters"):
-            counts = np.bincount(code_points(text))
-            present[: len(counts)] |= counts > 0
-        if not present.any():
-            raise CorpusError(self._nothing_left())
-        return Vocabulary(text_of(np.flatnonzero(present)))
+    def _empty(self) -> str:
+        return f"{self.corpus.description}: this text is empty; name one that has characters"
 
     def _nothing_left(self) -> str:
+        if not self.normaliser.steps:  # of compressed nothing, for one
+            return self._empty()
         return f"{self.corpus.description}: the normaliser leaves nothing of it; choose another --text.normaliser"
 
-    def encode(self, vocabulary: Vocabulary, path: Path, *, content: str) -> tuple[int, Counter[str]]:
-        """Write the ids of the text to `path`; return how many they are, and what the normaliser dropped.
 
-        Raises CorpusError if nothing is left, or if the bytes are no longer those whose SHA-256 is `content`.
-        """
-        from charrnn.text.arrow import write_ids  # brings in datasets, which takes a second
+@dataclass(kw_only=True)
+class _Found:
+    """What encoding a text finds out about it."""
 
-        digest, dropped = hashlib.sha256(), Counter[str]()
-
-        def pieces() -> Iterator[NDArray[Any]]:
-            position = 0
-            for text in self.texts("encoding", digest=digest, dropped=dropped):
-                yield vocabulary.encode(text, position=position)
-                position += len(text)
-
-        length = write_ids(path, pieces(), vocabulary.dtype, chunk_bytes=self.chunk_bytes)
-        if not length:
-            raise CorpusError(self._nothing_left())
-        if digest.hexdigest() != content:
-            raise CorpusError(f"{self.corpus.description}: it was changed while it was being read; start again")
-        return length, dropped
+    length: int = 0
+    stored: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+    """Of the corpus's bytes as they are stored."""
+    unpacked: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+    """Of what is in them."""
+    dropped: Counter[str] = field(default_factory=Counter)
+    suspects: Counter[str] = field(default_factory=Counter)
 
 
-def _make(job: _Job, path: Path, content: str) -> None:
+def _make(job: _Job, path: Path, stored: str) -> None:
     """Make the cache entry `path`, or leave nothing."""
-    vocabulary = job.vocabulary or job.find_vocabulary()
     with workspace(path.parent) as unfinished, using(path.parent):
         entry = unfinished / "entry"
         entry.mkdir()
-        length, dropped = job.encode(vocabulary, entry / _IDS, content=content)
-        manifest = {
-            "length": length,
-            "size_bytes": (entry / _IDS).stat().st_size,
-            "sha256": content,
-            "vocabulary": vocabulary.to_dict(),
-            "normaliser": job.normaliser.to_list(),
-            "dropped": dict(dropped.most_common()),
-        }
-        (entry / _MANIFEST).write_text(json.dumps(manifest))
-        sync(entry / _MANIFEST)
-        sync(entry)
-        if path.exists() and not _is_complete(path):
+        job.make(entry, stored=stored)
+        if path.exists() and not is_whole(path):
             path.rename(unfinished / "damaged")
         publish(entry, path)
-
-
-def _is_complete(path: Path) -> bool:
-    """Whether the cache entry `path` is there and whole; its name says that it was complete once."""
-    try:
-        manifest = json.loads((path / _MANIFEST).read_bytes())
-        return bool(manifest["size_bytes"] == (path / _IDS).stat().st_size)
-    except (OSError, ValueError, KeyError, TypeError):
-        return False

@@ -16,8 +16,9 @@ __all__ = ["BatchConfig", "LogConfig", "OptimiserConfig", "TextConfig", "TrainCo
 
 _SEEDS = 2**63
 """Seeds that torch's generators take, as signed 64-bit numbers."""
-_STOP_SIGNALS = {"SIGUSR1", "SIGUSR2", "SIGHUP", "SIGQUIT", "SIGALRM"} & set(signal.Signals.__members__)
-"""Signals that a process may take for a wish: those that say something else already are left to it."""
+_STOP_SIGNALS = [name for name in ("ALRM", "BREAK", "HUP", "QUIT", "USR1", "USR2") if hasattr(signal, f"SIG{name}")]
+"""Signals that a process may take for a wish: those that say something else already are left to it. Windows has BREAK
+alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,8 @@ class TextConfig:
     normaliser: tuple[str, ...] = ()
     """Steps applied to corpus and prompts alike: notebook, notebook-spaced, lowercase, lf, nfc, nfd, nfkc, nfkd, or a
     JSON step. Empty: the text as it is."""
+    min_count: int = 0
+    """Characters that the text has fewer times become U+FFFD, in prompts too; 0: none."""
     validation_fraction: float = 0.05
     """Share of the text, after the training split, that chooses the best checkpoint; 0: none, the last is best."""
     test_fraction: float = 0.05
@@ -50,6 +53,7 @@ class TextConfig:
                 raise ConfigError(f"text.{name} is {getattr(self, name)}: it must be at least 0 and below 1")
         if self.validation_fraction + self.test_fraction >= 1:
             raise ConfigError("text.validation_fraction and text.test_fraction leave nothing to train on: lower them")
+        _at_least(0, "text", self, "min_count")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,10 +162,11 @@ class TrainConfig:
     """Precision of the products while training; scores are always computed in float32. auto: bf16 where this machine
     multiplies it faster than float32, else no."""
     threads: int = 0
-    """CPU threads of each process; 0: OMP_NUM_THREADS where it is above 1, otherwise cores / processes here."""
+    """CPU threads of each process, at most the machine's cores; 0: OMP_NUM_THREADS where it is above 1, otherwise
+    cores / processes here."""
     process_timeout: float = 600.0
     """Seconds after which a process that waits for another one gives up, and the launch ends."""
-    stop_signal: str = "USR1"
+    stop_signal: str = "USR1" if "USR1" in _STOP_SIGNALS else ""
     """Signal that saves a checkpoint and ends the run, as SIGTERM and SIGINT do; empty: those two alone."""
     behaviour: Annotated[int, tyro.conf.Suppress] = 2
     """Version of what a run does that no setting says. 1 is charrnn 0.1.0's, whose windows were shuffled by a
@@ -179,16 +184,16 @@ class TrainConfig:
         )
         if not 1 <= self.process_timeout <= 1e6:
             raise ConfigError(f"process_timeout is {self.process_timeout}: it must be from 1 to 1000000 seconds")
-        if self.stop_signal and f"SIG{self.stop_signal}" not in _STOP_SIGNALS:
-            known = ", ".join(sorted(name[3:] for name in _STOP_SIGNALS))
-            raise ConfigError(f"stop_signal is {self.stop_signal!r}: it must be one of {known}")
+        if self.stop_signal and self.stop_signal not in _STOP_SIGNALS:
+            known = ", ".join(_STOP_SIGNALS)
+            raise ConfigError(f"stop_signal is {self.stop_signal!r}: it must be one of {known}, or empty")
         if self.seed >= _SEEDS:
             raise ConfigError(f"seed is {self.seed}: it must be below {_SEEDS}")
 
     @property
     def stop_signal_number(self) -> int:
         """The number of `stop_signal`, 0 for none."""
-        return signal.Signals[f"SIG{self.stop_signal}"] if self.stop_signal else 0
+        return int(getattr(signal, f"SIG{self.stop_signal}")) if self.stop_signal else 0
 
 
 def _at_least(least: int, group: str, config: object, *names: str) -> None:

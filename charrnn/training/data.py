@@ -8,7 +8,9 @@ from accelerate import Accelerator
 
 from charrnn.text.batches import Batches, Split, StreamBatches, WindowBatches, splits
 from charrnn.text.normaliser import Normaliser
-from charrnn.text.prepare import PreparedText, prepare
+from charrnn.text.prepare import prepare
+from charrnn.text.prepared import PreparedText, open_prepared
+from charrnn.text.shuffle import StoredShuffle, computed_shuffle
 from charrnn.training.config import BatchConfig, TextConfig
 from charrnn.training.devices import main_decides, together
 
@@ -41,21 +43,25 @@ class RunText:
         def here() -> PreparedText:
             if mine:
                 return mine[0]
-            path = Path(made["path"])
-            if path.exists():
-                return PreparedText.open(path, description=made["description"])
-            return _prepare(config, progress=False)
+            found = open_prepared(Path(made["path"]), description=made["description"])
+            return found or _prepare(config, progress=False)
 
         text = together(accelerator, here)
         fractions = {"validation_fraction": config.validation_fraction, "test_fraction": config.test_fraction}
         return cls(text, *splits(len(text.stream), **fractions))
 
-    def batches(self, config: BatchConfig, seed: int) -> Batches:
-        """The order of the training split. Raises CorpusError where it is too short for one batch."""
+    def batches(self, config: BatchConfig, seed: int, behaviour: int) -> Batches:
+        """The order of the training split; `behaviour` is that of TrainConfig.
+
+        Raises CorpusError where the split is too short for one batch.
+        """
         sizes = {"batch_size": config.size, "length": config.length}
         if config.mode == "stream":
             return StreamBatches(self.prepared.stream, self.train, **sizes)
-        return WindowBatches(self.prepared.stream, self.train, **sizes, stride=config.stride, seed=seed)
+        shuffle = StoredShuffle if behaviour == 1 else computed_shuffle
+        return WindowBatches(
+            self.prepared.stream, self.train, **sizes, stride=config.stride, seed=seed, shuffle=shuffle
+        )
 
     def describe(self) -> dict[str, Any]:
         """What config.json and W&B say of the text."""
@@ -77,5 +83,6 @@ def _prepare(config: TextConfig, *, progress: bool) -> PreparedText:
         encoding=config.encoding,
         encoding_errors=config.encoding_errors,
         normaliser=Normaliser.named(*config.normaliser),
+        min_count=config.min_count,
         progress=progress,
     )

@@ -3,7 +3,6 @@
 import ctypes
 import json
 import os
-import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -15,14 +14,14 @@ import psutil
 import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, broadcast
-from torch.distributed import DistError, init_process_group
+from torch.distributed import init_process_group
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
-from charrnn.errors import CharRNNError, ConfigError, TrainingError, first_line
+from charrnn.errors import CharRNNError, ConfigError
 from charrnn.model.cpu import cpu_flags
 
-__all__ = ["describe", "from_main", "launcher_pid", "lost_process", "main_decides", "start", "together"]
+__all__ = ["describe", "from_main", "launcher_pid", "main_decides", "start", "together"]
 
 T = TypeVar("T")
 SIGN_OF_LIFE_SECONDS = 5.0
@@ -175,17 +174,6 @@ def from_main(accelerator: Accelerator, content: bytes, process: int = 0) -> byt
     return bytes(broadcast(buffer, process).cpu().numpy())
 
 
-def lost_process(error: RuntimeError) -> TrainingError | None:
-    """What to say of `error` where it means that another process has ended, hangs or cannot be reached; else None."""
-    if not (isinstance(error, DistError) or "gloo" in str(error)):  # gloo raises bare RuntimeErrors
-        return None
-    reason = re.sub(r"^\[[^]]*\] ", "", first_line(error))  # where in its own source it happened
-    return TrainingError(
-        f"another process of the launch was lost ({reason}): "
-        "start the same command again, it goes on from the last checkpoint"
-    )
-
-
 @contextmanager
 def _signs_of_life(accelerator: Accelerator) -> Iterator[None]:
     """Tell the others every few seconds that the main process is still at work: none gives up waiting for it."""
@@ -230,12 +218,19 @@ def _result(outcome: dict[str, Any]) -> Any:
 
 
 def _threads(threads: int) -> int:
-    """The launcher sets OMP_NUM_THREADS=1 unasked, so a 1 there says nothing; more was somebody's choice."""
+    """The launcher sets OMP_NUM_THREADS=1 unasked, so a 1 there says nothing; more was somebody's choice.
+
+    That choice was made for all programs and machines: it is no more than the cores here. Raises ConfigError where
+    `threads` is more: some thousands end the process.
+    """
+    most = os.cpu_count() or 1
+    if threads > most:
+        raise ConfigError(f"threads is {threads}: this machine has {most} cores, give --threads {most}, fewer, or 0")
     if threads:
         return threads
     chosen = os.environ.get("OMP_NUM_THREADS", "")
     if chosen.isdecimal() and int(chosen) > 1:
-        return int(chosen)
+        return min(int(chosen), most)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
@@ -263,8 +258,11 @@ def _requested_processes() -> int:
 
 def _launcher() -> tuple[int, list[str]]:
     """The parent process and its command line; no words where it is not accelerate's launcher."""
-    parent = psutil.Process().parent()
-    words = parent.cmdline() if parent is not None else []
+    try:
+        parent = psutil.Process().parent()
+        words = parent.cmdline() if parent is not None else []
+    except psutil.Error:  # it has just ended, or is another user's: accelerate's launcher is ours, and waits for us
+        words = []
     if any(word.endswith(("accelerate", "accelerate-launch", "accelerate.commands.launch")) for word in words[:4]):
         return os.getppid(), words
     return os.getppid(), []

@@ -17,7 +17,7 @@ from charrnn.text.batches import Batches
 from charrnn.training.checkpoint import Checkpoint, Progress, load_optimiser_tensors, optimiser_tensors
 from charrnn.training.config import TrainConfig
 from charrnn.training.run_directory import as_json
-from charrnn.training.schedule import learning_rate
+from charrnn.training.schedule import learning_rate, warmup_steps
 
 __all__ = ["Learner"]
 
@@ -27,7 +27,7 @@ class Learner:
 
     `step` counts finished optimiser steps. Everything that happens in step s follows from the parameters, the
     optimiser, the carried state and (seed, s): that is what makes a resumed run the undisturbed one. `backend` names
-    what executes the recurrence.
+    what executes the recurrence, `warmup_steps` are those of this run.
     """
 
     def __init__(self, model: CharRNN, batches: Batches, config: TrainConfig, accelerator: Accelerator) -> None:
@@ -38,6 +38,11 @@ class Learner:
         self.total_steps = config.epochs * batches.steps_per_epoch
         if config.max_steps:
             self.total_steps = min(self.total_steps, config.max_steps)
+        self.warmup_steps = config.optimiser.warmup_steps
+        if config.behaviour >= 2:
+            self.warmup_steps = warmup_steps(
+                self.warmup_steps, total_steps=self.total_steps, steps_per_epoch=batches.steps_per_epoch
+            )
         self.rows = _rows(config, accelerator.process_index, accelerator.num_processes)
         optimiser = torch.optim.AdamW(
             _parameter_groups(model, config.optimiser.weight_decay),
@@ -70,7 +75,7 @@ class Learner:
             self.step,
             total_steps=self.total_steps,
             highest=settings.learning_rate,
-            warmup_steps=settings.warmup_steps,
+            warmup_steps=self.warmup_steps,
             schedule=settings.schedule,
             final_share=settings.final_learning_rate,
         )

@@ -8,7 +8,7 @@ from charrnn.export.parity import one_thread
 from charrnn.files import cache_dir
 from charrnn.runtime import OnnxModel, StepModel
 from charrnn.runtime.scoring import BLOCK_CHARS, Scores, score_blocks
-from charrnn.text.prepare import find_prepared
+from charrnn.text.prepared import find_prepared
 from charrnn.text.stream import EncodedStream
 from charrnn.training.checkpoint import Checkpoint
 from charrnn.training.export_run import load_model

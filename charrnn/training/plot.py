@@ -25,11 +25,11 @@ class LossPlot:
 
     def __init__(self, *, title: str) -> None:
         self._title = title
-        self._curves = {split: _Curve() for split in _SPLITS}
+        self.curves = {split: Curve() for split in _SPLITS}
 
     def add(self, record: Record) -> None:
         """Take the losses out of a record of metrics.jsonl."""
-        for split, curve in self._curves.items():
+        for split, curve in self.curves.items():
             if f"{split}_loss_nats" in record:
                 curve.add((float(record["characters_seen"]) / 1e6, float(record[f"{split}_loss_nats"])))
 
@@ -40,7 +40,7 @@ class LossPlot:
         figure = Figure(figsize=(8, 4.5), layout="constrained", dpi=120)
         axes = figure.add_subplot()
         shown = []
-        for split, curve in self._curves.items():
+        for split, curve in self.curves.items():
             points = curve.points()
             if points:
                 _draw_curve(axes, split, points)
@@ -60,7 +60,7 @@ class LossPlot:
         write_atomically(path, image.getvalue())
 
 
-class _Curve:
+class Curve:
     """Points in their order. Where they would be too many, neighbours become one, their mean: all groups alike."""
 
     def __init__(self) -> None:

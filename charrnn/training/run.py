@@ -4,13 +4,14 @@ import gc
 import math
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict, replace
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import Tensor, manual_seed
 
-from charrnn.errors import ConfigError, CorpusError, TrainingError, VocabularyError
+from charrnn.errors import ConfigError, CorpusError, RunError, TrainingError, VocabularyError
 from charrnn.model import CharRNN, ModelConfig
 from charrnn.runtime.scoring import Scores
 from charrnn.text.batches import Split
@@ -19,9 +20,10 @@ from charrnn.training import summary
 from charrnn.training.checkpoint import Checkpoint
 from charrnn.training.config import TrainConfig
 from charrnn.training.data import RunText
-from charrnn.training.devices import describe, from_main, lost_process, main_decides, start, together
+from charrnn.training.devices import describe, from_main, main_decides, start
 from charrnn.training.evaluation import evaluate
 from charrnn.training.export_run import export_run
+from charrnn.training.failures import lost_process, out_of_memory
 from charrnn.training.learner import Learner
 from charrnn.training.messages import say, warn
 from charrnn.training.origin import start_from
@@ -46,9 +48,12 @@ def train(config: TrainConfig) -> int:
         return _train(config, accelerator)
     except BaseException as error:
         traceback.clear_frames(error.__traceback__)  # they hold the model, too
-        lost = lost_process(error) if isinstance(error, RuntimeError) else None
-        if lost is not None:
-            raise lost from error
+        memory = out_of_memory(error, config)
+        if memory is not None and not accelerator.is_main_process:  # which may meet another error, or none
+            warn(f"process {accelerator.process_index}: {memory}")
+        known = memory or lost_process(error)
+        if known is not None:
+            raise known from error
         raise
     finally:
         # The model goes before its process group. DDP's reducer, if it is the last to hold the group, waits for the
@@ -86,7 +91,7 @@ class _Run:
         self.accelerator = accelerator
         self.directory = place.directory
         self.text = RunText.open(config.text, accelerator)
-        batches = self.text.batches(config.batch, config.seed)
+        batches = self.text.batches(config.batch, config.seed, config.behaviour)
         vocabulary, normaliser = self.text.prepared.vocabulary, self.text.prepared.normaliser
         self.prompt = normaliser(config.log.sample_prompt)
         try:
@@ -105,9 +110,8 @@ class _Run:
             self.learner.restore(checkpoint)
             self.evaluated_step = self.learner.step if checkpoint.progress.evaluated else 0
         notes = main_decides(accelerator, lambda: self._create(place.resumes))
-        # Together: where W&B or the disk refuses, the others learn it at once.
-        main = accelerator.is_main_process
-        self.recorder = together(accelerator, lambda: self._open_recorder(notes, weights) if main else None)
+        self.recorder: Recorder | None = None
+        main_decides(accelerator, lambda: self._open_recorder(notes, weights))
 
     def run(self) -> int:
         """Train to the end or to a signal; then score, export and say what there is."""
@@ -167,7 +171,7 @@ class _Run:
         self.directory.describe(self.config, self.text.describe(), prepared.vocabulary, prepared.normaliser)
         return "; ".join(filter(None, notes))
 
-    def _open_recorder(self, notes: str, weights: str) -> Recorder:
+    def _open_recorder(self, notes: str, weights: str) -> None:
         run = str(self.directory.path) + (f", {notes}" if notes else "")
         say(summary.opening(self.text, self.learner, describe(self.accelerator), run, weights))
         wandb = WandB(
@@ -178,7 +182,7 @@ class _Run:
             config=asdict(self.config)
             | {"text": asdict(self.config.text) | self.text.describe(), "parameters": self.learner.num_parameters},
         )
-        return Recorder(
+        self.recorder = Recorder(
             self.directory,
             wandb,
             first_step=self.learner.step,
@@ -220,15 +224,18 @@ class _Run:
     def _record_training(self, norm: Tensor, characters_per_second: float) -> None:
         loss, hits, count = self.learner.take_training_sums()
         self._stop_if_diverged(loss / count)
-        if self.recorder:
-            training = {
-                "train_loss_nats": loss / count,
-                "train_accuracy": hits / count,
-                "learning_rate": self.learner.last_learning_rate,
-                "gradient_norm": float(norm),
-                "characters_per_second": characters_per_second,
-            }
-            self.recorder.record(self._position() | training)
+        training = {
+            "train_loss_nats": loss / count,
+            "train_accuracy": hits / count,
+            "learning_rate": self.learner.last_learning_rate,
+            "gradient_norm": float(norm),
+            "characters_per_second": characters_per_second,
+        }
+        self._on_main(lambda recorder: recorder.record(self._position() | training))
+
+    def _on_main(self, act: Callable[[Recorder], None]) -> None:
+        """Do on the main process what only that one does; where it fails, all processes learn it at once."""
+        main_decides(self.accelerator, lambda: act(self.recorder) if self.recorder else None)
 
     def _evaluate(self) -> None:
         """Score the validation split, write a sample, save a checkpoint."""
@@ -236,16 +243,20 @@ class _Run:
         if scores is not None:
             self._stop_if_diverged(scores.loss_nats)
         self.evaluated_step = self.learner.step
-        sample = ""
-        if self.recorder:
-            sample = self._sample()
-            record = self._position() | _named("validation", scores)
-            # Recorded before the checkpoint is there: where the run goes on from that, nothing is missing.
-            self.recorder.record(record | ({"sample": sample} if sample else {}))
+        # Recorded before the checkpoint is there: where the run goes on from that, nothing is missing.
+        sample = main_decides(self.accelerator, lambda: self._record_evaluation(scores))
         self._save(None if scores is None else scores.loss_nats)
+        self._on_main(lambda recorder: recorder.draw())
         if self.recorder:
-            self.recorder.draw()
             say(summary.evaluation(self.learner, scores, sample))
+
+    def _record_evaluation(self, scores: Scores | None) -> str:
+        """Record the scores and a sample, which is returned. Main process only."""
+        assert self.recorder is not None
+        sample = self._sample()
+        record = self._position() | _named("validation", scores)
+        self.recorder.record(record | ({"sample": sample} if sample else {}))
+        return sample
 
     def _score(self, split: Split) -> Scores | None:
         if len(split) == 0:
@@ -262,10 +273,12 @@ class _Run:
         state = self.learner.checkpoint(evaluated=evaluated, validation_loss_nats=validation_loss_nats)
         if not all(bool(value.isfinite().all()) for value in state.model.values()):
             raise self._diverged(f"a parameter is no longer a number after step {self.learner.step}")
-        if self.recorder:
-            self.recorder.flush()
-            checkpoints.write_checkpoint(self.directory.checkpoints, state)
-            checkpoints.prune(self.directory.checkpoints, self.config.keep_checkpoints)
+        self._on_main(lambda recorder: self._write(recorder, state))
+
+    def _write(self, recorder: Recorder, state: Checkpoint) -> None:
+        recorder.flush()
+        checkpoints.write_checkpoint(self.directory.checkpoints, state)
+        checkpoints.prune(self.directory.checkpoints, self.config.keep_checkpoints)
 
     def _sample(self) -> str:
         log = self.config.log
@@ -295,21 +308,28 @@ class _Run:
 
     def _finish(self) -> None:
         """Score the test split with the best checkpoint's weights, export them, and say where everything is."""
-        best = None
-        if self.recorder:
-            best = checkpoints.first_whole(checkpoints.best_first(self.directory.checkpoints), warn)
-            assert best is not None, "the last step saves a checkpoint"
+        read: list[Checkpoint] = []
+        self._on_main(lambda recorder: read.append(self._best()))
+        for best in read:
             self.learner.model.load_state_dict(best.model)
         for parameter in self.learner.model.parameters():  # the other processes may not see this disk
             parameter.data.copy_(broadcast(parameter.data))
         test = self._score(self.text.test)
-        if self.recorder is None or best is None:
-            return
+        self._on_main(lambda recorder: self._conclude(recorder, read[0], test))
+
+    def _best(self) -> Checkpoint:
+        directory = self.directory.checkpoints
+        best = checkpoints.first_whole(checkpoints.best_first(directory), warn)
+        if best is None:
+            raise RunError(f"{directory}: its checkpoints have been deleted: start the same command again")
+        return best
+
+    def _conclude(self, recorder: Recorder, best: Checkpoint, test: Scores | None) -> None:
         best_step = best.progress.step
-        self.recorder.record(self._position() | _named("test", test) | {"best_step": best_step})
+        recorder.record(self._position() | _named("test", test) | {"best_step": best_step})
         results = export_run(self.directory, best, self.directory.model).summary
-        self.recorder.draw()
-        self.recorder.finish(results, self.directory.model)
+        recorder.draw()
+        recorder.finish(results, self.directory.model)
         say(summary.closing(self.directory, best_step, test, self._example_prompt()))
 
     def _example_prompt(self) -> str:

@@ -64,9 +64,13 @@ class RunDirectory:
         for parent in self.path.parents:
             if parent.exists() and not parent.is_dir():
                 raise RunError(f"{parent}: is a file, so {self.path} cannot be made: name another --run-dir")
-        if self.path.exists() and not (self.path.is_dir() and {p.name for p in self.path.iterdir()} <= {_LOCK}):
+        if self.path.exists() and not (self.path.is_dir() and all(map(self._is_unfinished, self.path.iterdir()))):
             raise RunError(f"{self.path}: exists and is not a run: name another --run-dir")
         return False
+
+    def _is_unfinished(self, path: Path) -> bool:
+        """Whether a process that was killed before it had made a run leaves this."""
+        return path.name == _LOCK or path.name.startswith(f".{self.config.name}.")
 
     def lock(self) -> None:
         """Claim the directory for this process until it ends. Raises RunError where another process has it."""
@@ -112,8 +116,9 @@ class RunDirectory:
             "environment": {"python": platform.python_version(), "platform": platform.platform(), **tools},
         }
         both = {"vocabulary": vocabulary.to_dict(), "normaliser": normaliser.to_list()}
-        write_atomically(self.vocabulary, _readable_json(both))
+        # config.json first: it makes the directory a run, which goes on whatever happens next.
         write_atomically(self.config, _readable_json(description))
+        write_atomically(self.vocabulary, _readable_json(both))
 
     def read_description(self) -> dict[str, Any]:
         """What `describe` put into config.json, its settings with today's names.

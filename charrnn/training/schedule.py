@@ -2,7 +2,19 @@
 
 import math
 
-__all__ = ["learning_rate"]
+__all__ = ["learning_rate", "warmup_steps"]
+
+SHORT_EPOCH_STEPS = 20
+"""A text with fewer steps to an epoch than this is short: its runs are, too, or see it very often."""
+
+
+def warmup_steps(asked: int, *, total_steps: int, steps_per_epoch: int) -> int:
+    """The steps of warm-up in a run that was asked for `asked`: at most a tenth of a short one.
+
+    A run is short where all its steps lie within the warm-up, and where the text is.
+    """
+    short = total_steps <= asked or steps_per_epoch < SHORT_EPOCH_STEPS
+    return min(asked, total_steps // 10) if short else asked
 
 
 def learning_rate(

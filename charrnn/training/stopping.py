@@ -4,7 +4,7 @@ import os
 import signal
 import time
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Any, Self
 
 import torch
 from accelerate import Accelerator
@@ -31,11 +31,16 @@ class Interruptions:
         self._minutes = checkpoint_minutes
         self._launcher = launcher_pid()
         self._received = 0
+        self._previous: dict[int, Any] = {}
         self._asked = self._saved = time.monotonic()
         self._asked_step, self._next_step = 0, 0
 
     def __enter__(self) -> Self:
-        self._previous = {number: signal.signal(number, self._note) for number in self._signals}
+        self._previous = {number: signal.getsignal(number) for number in self._signals}
+        for number in self._signals:
+            signal.signal(number, self._note)
+        if self._received:  # amid that, and those after it were set again
+            self._restore()
         return self
 
     def __exit__(
@@ -75,4 +80,4 @@ class Interruptions:
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler or signal.SIG_DFL)  # None: not Python's, and out of its reach

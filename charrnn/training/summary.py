@@ -22,16 +22,21 @@ def opening(text: RunText, learner: Learner, hardware: str, run: str, weights: s
     prepared = text.prepared
     sizes = ", ".join(f"{split.name} {len(split):,}" for split in (text.train, text.validation, text.test))
     how = "prepared" if prepared.fresh else "found prepared"
-    model, batch = learner.config.model, learner.config.batch
+    model, batch, min_count = learner.config.model, learner.config.batch, learner.config.text.min_count
     lines = [
         f"text      {prepared.description}: {len(prepared.stream):,} characters, {len(prepared.vocabulary)} distinct"
         f" ({sizes}); {how} in {prepared.seconds:.1f} s",
-        *_dropped(prepared.dropped),
+        *_counted("dropped   {} characters, by the normaliser", prepared.dropped),
+        *_counted(
+            f"rare      {{}} characters of {len(prepared.rare):,} kinds became U+FFFD (--text.min-count {min_count})",
+            prepared.rare,
+        ),
+        *_suspects(prepared.suspects),
         f"model     {learner.num_parameters:,} parameters, {model.num_layers} x {model.hidden_size} tanh,"
         f" recurrence {learner.backend}",
         *([f"weights   {weights}"] if weights else []),
         f"training  {learner.total_steps:,} steps of {batch.size} x {batch.length} characters ({batch.mode}),"
-        f" {_epochs(learner.total_steps / learner.batches.steps_per_epoch)}",
+        f" {_epochs(learner.total_steps / learner.batches.steps_per_epoch)}{_warm_up(learner)}",
         f"hardware  {hardware}",
         f"run       {run}",
     ]
@@ -92,14 +97,32 @@ def _epochs(number: float) -> str:
     return f"{number:.3g} epoch{'' if number == 1 else 's'}"
 
 
+def _warm_up(learner: Learner) -> str:
+    asked = learner.config.optimiser.warmup_steps
+    return f"; a short run: {learner.warmup_steps} steps of warm-up, not {asked}" * (learner.warmup_steps < asked)
+
+
 def _loss(value: float) -> str:
     return f"{value:.4f}" if value >= 0.01 else f"{value:.1e}"
 
 
-def _dropped(dropped: dict[str, int]) -> list[str]:
-    if not dropped:
+def _counted(what: str, counts: dict[str, int]) -> list[str]:
+    """A line on characters that are no longer in the text, the most frequent named."""
+    if not counts:
         return []
-    most = ", ".join(f"{character!r} {count:,}" for character, count in list(dropped.items())[:_DROPPED_SHOWN])
-    rest = len(dropped) - _DROPPED_SHOWN
-    others = f", and {rest} other kinds" if rest > 0 else ""
-    return [f"dropped   {sum(dropped.values()):,} characters, by the normaliser: {most}{others}"]
+    most = ", ".join(f"{character!r} {count:,}" for character, count in list(counts.items())[:_DROPPED_SHOWN])
+    rest = len(counts) - _DROPPED_SHOWN
+    others = f", and {rest:,} other kinds" if rest > 0 else ""
+    return [f"{what.format(f'{sum(counts.values()):,}')}: {most}{others}"]
+
+
+def _suspects(counts: dict[str, int]) -> list[str]:
+    """A line on each character of the text that is seldom meant to be there."""
+    return [f"note      {_SUSPECTS[character].format(f'{count:,}')}" for character, count in counts.items()]
+
+
+_SUSPECTS = {
+    "\0": "the text has U+0000 (NUL) {} times: is it binary, an archive, or UTF-16 without a mark (--text.encoding)?",
+    "\ufeff": "the text has U+FEFF (byte order mark) {} times: --text.encoding utf-8-sig or utf-16 leaves one out "
+    "where a file begins with it",
+}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -112,11 +113,12 @@ def _logged_in() -> bool:
     from wandb.sdk.lib import wbauth  # the public wandb.login would greet the user, which takes a network
 
     try:
+        Path.home()  # where this fails, W&B's settings are half read, and stay so
         host = wandb_setup.singleton().settings.base_url
         login = wbauth.authenticate_session(host=host, source="charrnn", prompt=False, update_session=False)
     except (wandb.Error, ValueError) as error:  # a key or an address that cannot be one
         raise ConfigError(f"W&B refuses its own settings ({first_line(error)}): mend them, or disable it") from error
-    except RuntimeError:  # a user without a home directory has no login there
+    except (RuntimeError, OSError):  # without a home directory, or with one that is closed, there is no login
         return False
     return login is not None
 
@@ -149,14 +151,17 @@ class WandB:
             if self.mode == "online":
                 warn(f"W&B is not reachable ({first_line(error)}): logging offline")
                 self.mode = "offline"
-                self._try(lambda: self._start(project, run_dir, run_id, config))
+                self._try(lambda: self._start(project, run_dir, run_id, config), "did not start")
             else:
-                self._go_on_without(error)
+                self._go_on_without("did not start", error)
 
     def _start(self, project: str, run_dir: Path, run_id: str, config: dict[str, Any]) -> None:
         import wandb
 
-        str(run_dir.absolute()).encode()  # W&B's paths are UTF-8; with another it would fail half-way, at length
+        # W&B takes UTF-8 alone. Of the command line it makes a note; in another directory it would fail half-way.
+        sys.argv = [word.encode(errors="replace").decode() for word in sys.argv]
+        str(run_dir.absolute()).encode()
+        Path.home()  # W&B keeps things there
         settings = wandb.Settings(init_timeout=INIT_TIMEOUT_SECONDS, console="off", silent=True)
         # Online, a resumed run goes on in its own curve. Offline, each start is a run of its own, all in one group:
         # files of one run that are sent one after another would replace each other.
@@ -207,17 +212,17 @@ class WandB:
             with suppress(Exception):  # it takes back its hook at exit, which would fail again there
                 wandb.teardown()
 
-    def _try(self, act: Callable[[], object]) -> None:
+    def _try(self, act: Callable[[], object], otherwise: str = "has stopped") -> None:
         if self.mode == "disabled":
             return
         try:
             act()
         except Exception as error:  # whatever W&B raises where its process is gone, or its files
-            self._go_on_without(error)
+            self._go_on_without(otherwise, error)
 
-    def _go_on_without(self, error: Exception) -> None:
+    def _go_on_without(self, what: str, error: Exception) -> None:
         self.mode, self._failed = "disabled", True
-        warn(f"W&B has stopped ({first_line(error)}): training goes on without it; metrics.jsonl has every record")
+        warn(f"W&B {what} ({first_line(error)}): training goes on without it; metrics.jsonl has every record")
 
 
 def _as_utf8(values: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """charrnn-export writes the model of a run's checkpoint, or says in one line why not."""
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -15,6 +16,7 @@ from charrnn.cli.export import main
 from tests.conftest import Finished
 
 Command = Callable[..., tuple[int, str, str]]
+TOO_LONG = "a_prompt_where_a_path_was_wanted_" * 9
 
 
 @pytest.fixture
@@ -53,6 +55,15 @@ def test_the_best_checkpoint_gives_the_file_that_training_made(command: Command,
     size_bytes = (run / "model.onnx").stat().st_size
     assert stdout == f"{run}/model.onnx: {size_bytes / 1e3:.0f} KB, from step 60, equal to torch within 1e-5\n"
     assert (run / "model.onnx").read_bytes() == (run.parent / "made-by-training.onnx").read_bytes()
+
+
+def test_a_full_stdout_is_no_failure(command: Command, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stdout", full)
+        status, _, stderr = command(run, "--output", run / os.fsdecode(b"caf\xe9.onnx"))
+    told = "standard output cannot be written (No space left on device): the work goes on without it\n"
+    assert (status, stderr) == (0, told)
+    assert OnnxModel.load(run / os.fsdecode(b"caf\xe9.onnx")).training["step"] == 60
 
 
 @pytest.mark.parametrize(("checkpoint", "step"), [("latest", 60), ("step-00000030", 30)])
@@ -136,6 +147,19 @@ def test_without_the_text_the_cost_is_told_in_logits(
     assert (run / "model-int8.onnx").exists()
 
 
+def test_without_a_cache_directory_too(command: Command, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CHARRNN_CACHE", "HOME"):
+        monkeypatch.delenv(name)
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+    status, stdout, stderr = command(run, "--quantize", "int8")
+    assert (status, stderr) == (
+        0,
+        "charrnn-export: the loss is not measured: there is no home directory for the cache: "
+        "set CHARRNN_CACHE to a directory\n",
+    )
+    assert "; logits within " in stdout
+
+
 def test_a_run_from_a_gpu_is_scored_here(command: Command, run: Path) -> None:
     """Its backend is not on this machine; the model is the same."""
     config = json.loads((run / "config.json").read_text())
@@ -167,6 +191,9 @@ def test_help(command: Command) -> None:
         (["--quantize", "int8", "--float16"], "--float16 and --quantize int8 exclude each other: choose one"),
         (["--quantize", "int3"], "int3"),
         (["--opset", "12"], "opset is 12: it must be from 13 to 24 (default 18)"),
+        (["--checkpoint", TOO_LONG], f"checkpoints/{TOO_LONG}: cannot be looked at (File name too long): name another"),
+        (["--output", TOO_LONG], f"{TOO_LONG}: cannot be written (File name too long)"),
+        (["--output", "a\0b"], "'a\\x00b' has a NUL character: give it without"),
         (["--output", "/dev/null/below/x.onnx"], "/dev/null/below/x.onnx: cannot be written (Not a directory)"),
     ],
 )
@@ -179,6 +206,7 @@ def test_no_run_at_all(command: Command, tmp_path: Path) -> None:
     for path in (tmp_path / "gone", tmp_path):
         assert f"{path}: has no checkpoint 'best' (it has: none): name a run directory" in one_line(command(path))
     assert "run" in one_line(command()).lower()
+    assert f"{TOO_LONG}: cannot be looked at (File name too long): name another path" in one_line(command(TOO_LONG))
     assert not list(tmp_path.iterdir())
 
 

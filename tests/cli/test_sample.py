@@ -408,7 +408,7 @@ def test_a_prompt_that_is_not_utf8(path: Path, tmp_path: Path) -> None:
     ):
         result = subprocess.run([*COMMAND, path, *arguments], input=wrong, capture_output=True, check=False)
         assert result.returncode == EXIT_USER_ERROR
-        assert source + b" is not UTF-8: byte 0xff at offset 4" in only_line(result.stderr)
+        assert source + b": byte 0xFF at offset 4 is not utf-8" in only_line(result.stderr)
         assert result.stdout == b""
 
 

@@ -113,8 +113,8 @@ def test_the_position_of_an_unknown_character_counts_from_the_beginning_of_the_t
     [
         (b"", "fewer than two characters"),
         (b"a", "fewer than two characters"),
-        (b"abc\xff", "is not UTF-8: byte 0xff at offset 3"),
-        (b"abc" * 50_000 + "é".encode()[:1], "is not UTF-8: byte 0xc3 at offset 150000"),
+        (b"abc\xff", "byte 0xFF at offset 3 is not utf-8 (invalid start byte)"),
+        (b"abc" * 50_000 + "é".encode()[:1], "byte 0xC3 at offset 150000 is not utf-8"),
     ],
 )
 def test_texts_that_cannot_be_scored(path: Path, content: bytes, named: str) -> None:

@@ -1,6 +1,8 @@
 """charrnn-train as its users meet it: what it understands, what it leaves, and one line for every mistake."""
 
 import json
+import os
+import pty
 import re
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from tests.conftest import ROOT, TIMEOUT_SECONDS, Finished, command_line
 
 QUICK = ["--threads", "1", "--log.wandb", "disabled", "--log.sample-length", "0"]
 Command = Callable[..., tuple[int, str, str]]
+TOO_LONG = "a_prompt_where_a_path_was_wanted_" * 9
 
 
 @pytest.fixture
@@ -163,6 +166,83 @@ def test_the_script_trains_a_text_from_standard_input(tmp_path: Path) -> None:
     assert "\r" in OnnxModel.load(tmp_path / "run").vocabulary.characters
 
 
+# What is told is no reason to end
+
+TINY = ["--threads", 1, "--log.wandb", "disabled", "--max-steps", 1, "--evaluate-every", 1, "--log.sample-length", 9]
+
+
+@pytest.mark.parametrize("place", ["/dev/full", "a broken pipe", "nowhere"])
+def test_a_run_ends_as_ever_where_nobody_can_be_told(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place: str
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    stream = None if place == "nowhere" else open(writer if place == "a broken pipe" else place, "w")  # noqa: PTH123, SIM115
+    monkeypatch.setattr(sys, "stdout", stream)
+    status, _, stderr = command("alphabet", *TINY, "--run-dir", "run")
+    if stream is not None:
+        stream.close()
+    told = "standard output cannot be written (No space left on device): the work goes on without it\n"
+    assert (status, stderr) == (0, told if place == "/dev/full" else "")
+    assert OnnxModel.load(tmp_path / "run").training["step"] == 1
+
+
+def test_what_stdout_cannot_encode_is_escaped(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "größe").write_text("ÄÖÜß" * 400, encoding="utf-8")
+    with (tmp_path / "told").open("w", encoding="ascii") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert command("größe", "--batch.size", 4, "--batch.length", 9, *TINY, "--run-dir", "rün")[0] == 0
+    told = (tmp_path / "told").read_text(encoding="ascii")
+    assert "text      gr\\xf6\\xdfe: 1,600 characters" in told
+    assert re.search(r"\n    '(\\xc4|\\xd6|\\xdc|\\xdf){9}'\n", told), "the sample"
+    assert "\n  charrnn-sample $'r\\303\\274n' --length 500\n" in told
+
+
+def test_paths_that_are_not_utf8(command: Command, tmp_path: Path) -> None:
+    """Nothing is left half made, and the same command goes on."""
+    text, run = (os.fsdecode(name) for name in (b"caf\xe9.txt", b"run-\xe9"))
+    (tmp_path / text).write_text("ÄÖÜß" * 400, encoding="utf-8")
+    words = [text, "--batch.size", 4, "--batch.length", 9, *TINY, "--log.wandb", "auto", "--run-dir", run]
+    for steps in (1, 2):
+        status, stdout, stderr = command(*words, "--max-steps", steps)
+        assert status == 0
+        assert re.fullmatch(
+            r"charrnn-train: W&B did not start \(.*\): training goes on without it; metrics.jsonl has every record\n",
+            stderr,
+        )
+        assert "\n  charrnn-sample $'run-\\351' --length 500\n" in stdout
+    description = json.loads((tmp_path / run / "config.json").read_bytes())
+    assert description["config"]["text"]["corpus"] == [text]
+    assert OnnxModel.load(tmp_path / run).training["corpus"] == text
+
+
+def test_a_terminal_is_not_commanded(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """By no path and no error; the samples are shown as Python writes them."""
+    master, slave = pty.openpty()
+    name = "\x1b]0;title\x07run"
+    (tmp_path / "text").write_text("a\x1b[2Jb" * 400)
+    with open(slave, "w") as terminal:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stdout", terminal)
+        monkeypatch.setattr(sys, "stderr", terminal)
+        assert command("./text", *TINY, "--batch.size", 4, "--batch.length", 9, "--run-dir", name)[0] == 0
+        assert command("./text", "--run-dir", name, "--resume", "never")[0] == 2
+    told = os.read(master, 65536).decode()
+    os.close(master)
+    assert "␛]0;title␇run/loss.png" in told
+    assert "␛]0;title␇run: holds a run already" in told
+    assert not {"\x1b]", "\x1b[2J", "\x07"} & {told[at : at + n] for at in range(len(told)) for n in (1, 2, 4)}
+
+
+def test_a_file_called_as_a_preset_is_offered(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "alphabet").touch()
+    status, _, stderr = command("alphabet", *TINY, "--log.sample-length", 0, "--run-dir", "run")
+    assert (status, stderr) == (
+        0, "charrnn-train: alphabet is the preset; what is called so here is ./alphabet\n",
+    )  # fmt: skip
+
+
 # Mistakes, before anything is made
 
 
@@ -175,10 +255,12 @@ def test_the_script_trains_a_text_from_standard_input(tmp_path: Path) -> None:
         ("./novle.txt", "'./novle.txt' is neither a preset nor a file: did you mean novel.txt?"),
         ("xyzzy", "'xyzzy' is neither a preset nor a file: the presets are text, alphabet, "),
         ("--epochs 3 alphabet", "'--epochs' comes before a preset or a text: begin with one of text, alphabet, "),
-        ("text", "the preset text has no text of its own: name a file, as in `charrnn-train novel.txt`"),
         ("alphabet --epoch 3", "Unrecognized options: --epoch, 3; did you mean --epochs?"),
         ("alphabet --batchsize 3", "Unrecognized options: --batchsize, 3; did you mean --batch.size?"),
-        ("alphabet --epochs 3 stray", "Unrecognized options: stray"),
+        (
+            "alphabet --epochs 3 stray",
+            "'stray' comes after a flag: texts come first, as in `charrnn-train novel.txt --",
+        ),
         ("alphabet --epochs three", "Error parsing --epochs: invalid literal for int() with base 10: 'three'"),
         ("alphabet --epochs", "Missing value for argument '--epochs'"),
         ("alphabet --batch.mode strem", "invalid choice 'strem' for argument '--batch.mode'"),
@@ -207,7 +289,20 @@ def test_the_script_trains_a_text_from_standard_input(tmp_path: Path) -> None:
         ("alphabet --batch.length 5000", "the largest sequence length that fits is 2339, with batch size 1"),
         ("alphabet --batch.mode windows --batch.size 500", "the largest batch size that fits is 229"),
         ("alphabet --batch.accumulation 9", "batch.size is 8: it must be at least processes x accumulation, 1 x 9"),
-        ("alphabet --log.sample-prompt aXb", "the vocabulary lacks 'X' (U+0058), first at position 1"),
+        ("alphabet --log.sample-prompt aXb", "--log.sample-prompt 'aXb': the vocabulary lacks 'X' (U+0058), first at "),
+        ("alphabet --log.project a/b", "log.project is 'a/b': W&B refuses it (Invalid project name 'a/b': "),
+        ("--epochs 3 novel.txt", ", or with a text, as in `charrnn-train novel.txt --epochs`"),
+        (
+            "alphabet --epochs 3 novel.txt",
+            "'novel.txt' comes after a flag: texts come first, as in `charrnn-train nove",
+        ),
+        ("novel.txt --text.normaliser lf latin.txt", "'latin.txt' comes after a flag: texts come first, as in "),
+        ("text", "`charrnn-train novel.txt`; what is called text here is ./text"),
+        (f"{TOO_LONG}", f"{TOO_LONG}: cannot be read: File name too long"),
+        (f"alphabet {TOO_LONG}", f"{TOO_LONG}: cannot be read: File name too long"),
+        (f"alphabet --run-dir {TOO_LONG}", f"{TOO_LONG}: cannot be looked at (File name too long): name another path"),
+        (f"alphabet --resume {TOO_LONG}", f"{TOO_LONG}: cannot be looked at (File name too long): name another path"),
+        (f"alphabet --init-from {TOO_LONG}", f"{TOO_LONG}: cannot be looked at (File name too long): name another"),
         ("alphabet --text.normaliser notebok", "unknown normaliser 'notebok'; did you mean 'notebook'?"),
         ("alphabet --text.encoding utf-9", "'utf-9' is no text encoding that Python knows"),
         ("alphabet --log.wandb online", "log.wandb is online, but there is no W&B login here"),
@@ -223,6 +318,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     (tmp_path / "empty.txt").touch()
     (tmp_path / "latin.txt").write_bytes("Käse ".encode("latin-1") * 1000)
     (tmp_path / "nothing").mkdir()
+    (tmp_path / "text").mkdir()
     before = sorted(tmp_path.rglob("*"))
     assert message in one_line(command(*arguments.split()))
     assert sorted(tmp_path.rglob("*")) == before

@@ -1,5 +1,9 @@
+import bz2
+import gzip
 import hashlib
+import lzma
 import os
+import random
 import re
 import subprocess
 import sys
@@ -23,9 +27,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def opened(*words: str, sha256: str = "", downloads: dict[str, Download] | None = None) -> Corpus:
+def opened(*words: str, downloads: dict[str, Download] | None = None, **options: str) -> Corpus:
     more = {} if downloads is None else {"downloads": downloads}
-    return open_corpus(words, sha256=sha256, cache_dir=Path(os.environ["CHARRNN_CACHE"]), progress=False, **more)
+    return open_corpus(words, cache_dir=Path(os.environ["CHARRNN_CACHE"]), progress=False, **options, **more)
+
+
+def text(corpus: Corpus, encoding: str = "utf-8") -> str:
+    return "".join(corpus.text(encoding=encoding, errors="strict", watch=bytes))
 
 
 def read(*words: str, sha256: str = "", downloads: dict[str, Download] | None = None) -> bytes:
@@ -85,6 +93,144 @@ def test_a_file_called_like_a_pattern_is_a_file() -> None:
     assert read("a[b]") == b"itself"
 
 
+RUN = b'{"charrnn": "0.1.0"}'
+
+
+def test_a_directory_is_read_without_the_runs_in_it() -> None:
+    write(dir__novel=b"text", dir__runs__a__samples=b"sample", dir__runs__b__deep__samples=b"sample")
+    assert read("dir") == b"textsamplesample"
+    for run in ("a", "b"):
+        Path(f"dir/runs/{run}/config.json").write_bytes(RUN)
+    with opened("dir") as corpus:
+        assert [part.name for part in corpus.parts] == ["dir/novel"]
+        assert corpus.skipped_runs == 2
+        assert corpus.description == "dir (2 run directories passed over)"
+    os.chdir("dir")
+    assert read(".") == b"text"
+
+
+@pytest.mark.parametrize("words", [["*"], ["**"], ["**/*"], ["novel", "runs"], ["novel", "runs/a"], ["novel", "r*/*"]])
+def test_patterns_and_words_pass_over_runs(words: list[str]) -> None:
+    """The words are what the shell makes of a pattern."""
+    write(novel=b"text", runs__a__samples=b"sample", runs__a__checkpoints__step__manifest=b"{}")
+    Path("runs/a/config.json").write_bytes(RUN)
+    with opened(*words) as corpus:
+        assert [part.name for part in corpus.parts] == ["novel"]
+        files = "1 file, " if len(words) > 1 else ""
+        assert corpus.description == f"{', '.join(words)} ({files}1 run directory passed over)"
+
+
+@pytest.mark.parametrize("word", ["runs", "runs/a", "runs/*", "**/samples"])
+def test_nothing_but_runs_is_an_error_that_says_what_to_do(word: str) -> None:
+    write(runs__a__samples=b"sample")
+    Path("runs/a/config.json").write_bytes(RUN)
+    expected = (
+        f"^{re.escape(word)} \\(1 run directory passed over\\): no text but what runs wrote; .*--resume DIR.*samples"
+    )
+    with pytest.raises(CorpusError, match=expected):
+        opened(word)
+    assert read("runs/a/samples") == b"sample"  # a file that is named is meant
+
+
+def test_a_file_that_a_pattern_finds_twice_is_read_once() -> None:
+    write(a__b=b"b", a__c__d=b"d", e=b"e")
+    assert read("**") == read("**/*") == b"bde"
+    assert read("e", "e", "*") == b"eebde"
+
+
+def test_compressed_files_are_read_wherever_they_are_named() -> None:
+    write(dir__a=gzip.compress(b"one\r\n"), dir__b=b"two", dir__c=lzma.compress(b"three"), dir__d=gzip.compress(b"\0"))
+    with opened("dir") as corpus:
+        assert corpus.description == "dir (3 files, 1 binary file skipped)"
+        assert text(corpus) == "one\r\ntwothree"
+        assert corpus.size_bytes == sum(Path(f"dir/{name}").stat().st_size for name in "abc")  # as they are read
+    with opened("dir/[ac]") as corpus:
+        assert text(corpus) == "one\r\nthree"
+    os.mkfifo("pipe")
+    writer = threading.Thread(target=lambda: Path("pipe").write_bytes(bz2.compress(b"piped")))
+    writer.start()
+    with opened("pipe", "dir/b") as corpus:
+        assert text(corpus) == text(corpus) == "pipedtwo"
+    writer.join()
+
+
+def test_a_compressed_download_is_checked_as_it_is_and_read_unpacked(server: Server) -> None:
+    server.body = gzip.compress(b"What passes through here.")
+    with opened(server.address("good"), sha256=hashlib.sha256(server.body).hexdigest()) as corpus:
+        assert text(corpus) == "What passes through here."
+
+
+@pytest.mark.parametrize("size", [999, 99_999])
+def test_a_damaged_file_in_a_directory_is_named(size: int) -> None:
+    """Whether it is found where binary files are looked for, or where the text is read."""
+    noise = random.Random(0).randbytes(size).hex().encode()
+    write(dir__a=b"text", dir__b=gzip.compress(noise)[:-9])
+    with (
+        pytest.raises(CorpusError, match=r"^dir/b: cannot be unpacked \(Compressed file ended"),
+        opened("dir") as corpus,
+    ):
+        text(corpus)
+
+
+def test_utf_16_in_a_directory_is_text_where_it_is_asked_for() -> None:
+    write(dir__a="text".encode("utf-16"), dir__image=b"\x89PNG\0\0\0\0")
+    with opened("dir", encoding="utf-16") as corpus:
+        assert [part.name for part in corpus.parts] == ["dir/a"]
+        assert text(corpus, "utf-16") == "text"
+    expected = r"^dir: no text in this directory \(2 files, 2 of them binary\); dir/a is of --text.encoding utf-16$"
+    with pytest.raises(CorpusError, match=expected):
+        opened("dir")
+
+
+def test_paths_that_are_not_utf_8_are_read_and_can_be_told() -> None:
+    name = os.fsdecode(b"caf\xe9")
+    write(**{name: b"text", f"{name}.d__b": b"\xff"})
+    assert read(name) == read(f"{name[:3]}?") == b"text"
+    with opened(name) as corpus:
+        assert (corpus.description, corpus.parts[0].name) == ("caf\\xe9", "caf\\xe9")
+    with opened(f"{name}.d") as corpus:
+        assert corpus.description == "caf\\xe9.d"
+        with pytest.raises(CorpusError, match=r"^caf\\xe9\.d/b: byte 0xFF at offset 0"):
+            text(corpus)
+    Path(f"{name}.d/b").write_bytes(b"\0")
+    for word, problem in [
+        (f"{name}.d", r"caf\xe9.d: no text in this directory (1 file, 1 of them binary)"),
+        (f"{name}x", r"caf\xe9x: no such file or directory; did you mean caf\xe9?"),
+        (f"{name}x*", r"no file matches caf\xe9x*"),
+        (name * 99, r"caf\xe9" * 50 + "...: cannot be read: File name too long"),
+    ]:
+        with pytest.raises(CorpusError, match=f"^{re.escape(problem)}$"):
+            opened(word)
+
+
+@pytest.mark.parametrize("word", ["a\0b", "\ud800", "a\0*", "x" * 5000, "x" * 5000 + "*", "y/" * 3000])
+def test_a_word_that_is_no_path_is_an_error(word: str) -> None:
+    with pytest.raises(CorpusError) as error:
+        opened(word)
+    str(error.value).encode()  # can be told
+
+
+def test_a_directory_that_may_not_be_entered_is_an_error() -> None:
+    write(closed__dir__novel=b"text")
+    Path("closed").chmod(0o600)
+    code = (
+        "import os, pathlib\nfrom charrnn.errors import CorpusError\nfrom charrnn.text.corpus import open_corpus\n"
+        "os.setuid(65534)\n"  # root may enter everything
+        "for word in ('closed', 'closed/dir', 'closed/dir/novel', 'closed/*', 'closed/dir/*'):\n"
+        "    try:\n        open_corpus((word,), cache_dir=pathlib.Path('/nowhere'), progress=False)\n"
+        "    except CorpusError as error:\n        print(error)\n"
+    )
+    if os.getuid():
+        code = code.replace("os.setuid(65534)\n", "")
+    for parent in [Path.cwd(), *Path.cwd().parents][:4]:
+        parent.chmod(parent.stat().st_mode | 0o5)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.stderr == ""
+    lines = result.stdout.splitlines()
+    assert len(lines) == 5
+    assert sum("Permission denied" in line for line in lines) >= 3, lines
+
+
 def test_built_in_names_come_before_files() -> None:
     write(alphabet=b"not it")
     assert read("alphabet") == b"abcdefghijklmnopqrstuvwxyz" * 100
@@ -110,7 +256,7 @@ def test_a_missing_file_suggests_the_nearest(word: str, hint: str) -> None:
 
 
 def test_a_word_that_the_system_refuses_is_an_error() -> None:
-    with pytest.raises(CorpusError, match=r"^x{999}: cannot be read: File name too long$"):
+    with pytest.raises(CorpusError, match=r"^x{200}\.\.\.: cannot be read: File name too long$"):
         opened("x" * 999)
 
 

@@ -1,13 +1,19 @@
+import bz2
+import gzip
+import hashlib
 import itertools
 import json
+import lzma
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import termios
 import time
+import unicodedata
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -21,8 +27,10 @@ from charrnn.text.corpus import Corpus
 from charrnn.text.decoding import ErrorPolicy
 from charrnn.text.files import Part
 from charrnn.text.normaliser import Normaliser
-from charrnn.text.prepare import PreparedText, _Job, _make, find_prepared, prepare
+from charrnn.text.prepare import _Job, _make, prepare
+from charrnn.text.prepared import PreparedText, find_prepared, open_prepared
 from charrnn.text.vocabulary import Vocabulary
+from tests.conftest import Finished
 
 PROSE = "Так говорил 日本 \U0001d11e, and so on:\r\n\tÉté, e\u0301te\u0301.\n" * 4000  # several blocks in UTF-8
 
@@ -108,6 +116,8 @@ def test_everything_that_matters_makes_another_entry(novel: Path, cache: Path) -
         {"encoding_errors": "replace"},
         {"normaliser": digits},
         {"normaliser": spaced},
+        {"min_count": 4001},
+        {"min_count": 8001},
         {"vocabulary": Vocabulary.of(PROSE + "#")},
         {"vocabulary": Vocabulary.of(PROSE + "$")},
     ]
@@ -200,6 +210,141 @@ def test_a_damaged_entry_is_made_again(novel: Path, cache: Path, file: str, dama
     assert entries(cache) == [second.path]
 
 
+@pytest.mark.parametrize("place", [0, 0.3, 0.6, 0.999])
+@pytest.mark.parametrize("file", ["ids.arrow", "prepared.json"])
+def test_a_flipped_bit_in_an_entry_is_found(novel: Path, cache: Path, file: str, place: float) -> None:
+    first = prepare((str(novel),))
+    content = bytearray((first.path / file).read_bytes())
+    content[int(place * len(content))] ^= 1
+    (first.path / file).write_bytes(content)
+    assert open_prepared(first.path, description="") is None
+    assert find_prepared(first.sha256, first.vocabulary, first.normaliser, length=len(PROSE)) is None
+    second = prepare((str(novel),))
+    assert second.fresh
+    assert text_in(second) == PROSE
+    assert entries(cache) == [second.path]
+    assert not prepare((str(novel),)).fresh
+
+
+def test_an_entry_without_a_checksum_is_made_again_in_its_place(novel: Path, cache: Path) -> None:
+    """As charrnn 0.1.0 made them."""
+    first = prepare((str(novel),))
+    manifest = json.loads((first.path / "prepared.json").read_bytes())
+    old = {name: manifest[name] for name in ("length", "sha256", "vocabulary", "normaliser", "dropped")}
+    old["size_bytes"] = (first.path / "ids.arrow").stat().st_size
+    (first.path / "prepared.json").write_text(json.dumps(old))
+    assert prepare((str(novel),)).fresh
+    assert entries(cache) == [first.path]
+
+
+def test_the_key_of_an_entry_is_that_of_the_first_version(tmp_path: Path) -> None:
+    """So that what charrnn 0.1.0 left in a cache is replaced and not kept for ever."""
+    (tmp_path / "text").write_bytes(b"some text")
+    digest = hashlib.sha256(b"some text").hexdigest()
+    key = json.dumps([1, unicodedata.unidata_version, digest, [(9, None)], ["utf-8", "strict", [], None]])
+    assert prepare((str(tmp_path / "text"),)).path.name == hashlib.sha256(key.encode()).hexdigest()
+
+
+def test_compressed_or_not_it_is_the_same_text(novel: Path, tmp_path: Path) -> None:
+    """A run goes on with either."""
+    plain = prepare((str(novel),))
+    other = tmp_path / "other.txt"
+    for pack in (gzip.compress, bz2.compress, lzma.compress):
+        other.write_bytes(pack(PROSE.encode()))
+        packed = prepare((str(other),))
+        assert packed.fresh
+        assert text_in(packed) == PROSE
+        assert packed.sha256 == plain.sha256
+        assert not prepare((str(other),)).fresh
+
+
+def test_compressed_nothing_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "text.gz").write_bytes(gzip.compress(b""))
+    with pytest.raises(CorpusError, match=r"text\.gz: this text is empty; name one that has characters$"):
+        prepare((str(tmp_path / "text.gz"),))
+
+
+def test_a_run_inside_the_text_changes_nothing(tmp_path: Path, trained: Finished) -> None:
+    """`charrnn-train .` goes on with its run: what it has written meanwhile is not its text."""
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "dir" / "novel.txt").write_text("Some text.")
+    before = prepare((str(tmp_path / "dir"),))
+    shutil.copytree(trained.run, tmp_path / "dir" / "runs" / "first")
+    after = prepare((str(tmp_path / "dir"),))
+    assert (after.sha256, after.path, after.fresh) == (before.sha256, before.path, False)
+    assert after.description == f"{tmp_path}/dir (1 run directory passed over)"
+
+
+def test_rare_characters_become_one_character(novel: Path) -> None:
+    novel.write_text("aaaaabbbbb" + "cccc" + "ddd" + "é𝄞日" + "\ufffd", encoding="utf-8")
+    prepared = prepare((str(novel),), min_count=4)
+    assert text_in(prepared) == "aaaaabbbbbcccc" + "\ufffd" * 7
+    assert prepared.vocabulary.characters == "abc\ufffd"
+    assert prepared.rare == {"d": 3, "é": 1, "日": 1, "𝄞": 1}
+    assert next(iter(prepared.rare)) == "d"
+    assert prepared.dropped == {}
+    # Prompts get the same, whatever is in them, and so does a model that is made of what a run keeps.
+    assert prepared.normaliser("dab!\ufffdc") == "\ufffdab\ufffd\ufffdc"
+    again = prepare((str(novel),), min_count=4)
+    assert (again.fresh, again.rare, again.normaliser) == (False, prepared.rare, prepared.normaliser)
+    found = find_prepared(prepared.sha256, prepared.vocabulary, prepared.normaliser, length=21)
+    assert found is not None
+    assert found.path == prepared.path
+
+
+def test_characters_are_counted_as_the_normaliser_leaves_them(novel: Path) -> None:
+    novel.write_text("AaAa Bb C.", encoding="utf-8")
+    keep = Normaliser.named("lowercase", '{"step": "keep", "characters": "abc"}')
+    prepared = prepare((str(novel),), normaliser=keep, min_count=2)
+    assert text_in(prepared) == "aaaabb\ufffd"
+    assert prepared.rare == {"c": 1}
+    assert prepared.dropped == {" ": 2, ".": 1}
+    assert prepared.normaliser.steps[:2] == keep.steps
+
+
+@pytest.mark.parametrize("min_count", [0, 1, 2])
+def test_where_nothing_is_rare_nothing_changes(novel: Path, min_count: int) -> None:
+    prepared = prepare((str(novel),), min_count=min_count)
+    assert text_in(prepared) == PROSE
+    assert (prepared.rare, prepared.normaliser, prepared.vocabulary) == ({}, Normaliser(), Vocabulary.of(PROSE))
+
+
+def test_the_character_that_stands_for_rare_ones_is_never_rare(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("aab\ufffd", encoding="utf-8")
+    assert text_in(prepare((str(tmp_path / "text"),), min_count=2)) == "aa\ufffd\ufffd"
+    (tmp_path / "text").write_text("aa\ufffd", encoding="utf-8")
+    prepared = prepare((str(tmp_path / "text"),), min_count=2)
+    assert (text_in(prepared), prepared.rare, prepared.normaliser) == ("aa\ufffd", {}, Normaliser())
+
+
+def test_a_count_that_no_character_has_is_an_error(tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "text").write_text("abcabc")
+    with pytest.raises(CorpusError, match=r"text: has no character 3 times; lower --text.min-count$"):
+        prepare((str(tmp_path / "text"),), min_count=3)
+    assert entries(cache) == []
+
+
+def test_rare_characters_and_a_given_vocabulary(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("aabbc")
+    with pytest.raises(VocabularyError, match=r"the vocabulary lacks '\ufffd' \(U\+FFFD\), first at position 4"):
+        prepare((str(tmp_path / "text"),), min_count=2, vocabulary=Vocabulary("abc"))
+    prepared = prepare((str(tmp_path / "text"),), min_count=2, vocabulary=Vocabulary("abc\ufffd"))
+    assert prepared.vocabulary.characters == "abc\ufffd"
+    assert text_in(prepared) == "aabb\ufffd"
+
+
+def test_nul_and_byte_order_marks_are_part_of_the_text_and_counted(tmp_path: Path) -> None:
+    text = "\ufeffone\0" + "\ufefftwo" * 2 + "x" * 200_000 + "\0"
+    (tmp_path / "text").write_text(text, encoding="utf-8")
+    prepared = prepare((str(tmp_path / "text"),))
+    assert text_in(prepared) == text
+    assert prepared.suspects == {"\0": 2, "\ufeff": 3}
+    assert prepare((str(tmp_path / "text"),)).suspects == prepared.suspects
+    assert prepare((str(tmp_path / "text"),), encoding="utf-8-sig").suspects == {"\0": 2, "\ufeff": 2}
+    without = Normaliser.named('{"step": "keep", "characters": "onetwx"}')
+    assert prepare((str(tmp_path / "text"),), normaliser=without).suspects == {}
+
+
 def test_a_cache_that_cannot_be_written_is_an_error(novel: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     expected = rf"^the cache {tmp_path}/file/prepared cannot be used: Not a directory; .* CHARRNN_CACHE to a directory"
@@ -260,6 +405,7 @@ def job(parts: Iterator[bytes]) -> _Job:
         encoding="utf-8",
         errors=policy,
         normaliser=Normaliser(),
+        min_count=0,
         vocabulary=None,
         progress=False,
         chunk_bytes=99,
@@ -277,7 +423,7 @@ def test_the_slower_of_two_uses_what_the_faster_published(tmp_path: Path) -> Non
 
 
 def test_a_text_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
-    growing = job(iter([b"one line\n", b"one line\n", b"one line\none line\n"]))
+    growing = job(itertools.chain([b"one line\n"] * 3, itertools.repeat(b"one line\none line\n")))
     content, _ = growing.identify()
     with pytest.raises(CorpusError, match=r"^log: it was changed while it was being read; start again$"):
         _make(growing, tmp_path / "entry", content)

@@ -2,15 +2,19 @@
 
 import ctypes
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
+import psutil
 import pytest
-import torch
 
-from charrnn.training.devices import lost_process
+from charrnn.errors import ConfigError
+from charrnn.training import devices
 from tests.conftest import finish
+from tests.training.anything import one_line
 from tests.training.test_distributed import accelerate_launch
 
 SCRIPT = """
@@ -19,6 +23,7 @@ from pathlib import Path
 import torch
 from charrnn.errors import CorpusError, RunError
 from charrnn.training import devices
+from charrnn.training.failures import lost_process
 
 devices.SIGN_OF_LIFE_SECONDS = 0.2
 accelerator = devices.start(mixed_precision="no", threads=1, timeout_seconds=2)
@@ -46,7 +51,7 @@ if me == 0:
     try:
         accelerator.gather(torch.zeros(1))  # the other one has gone, or is about to
     except RuntimeError as error:
-        said.append(str(devices.lost_process(error)))
+        said.append(str(lost_process(error)))
 Path(sys.argv[1], f"{me}.json").write_text(json.dumps(said))
 os._exit(0)
 """
@@ -74,10 +79,42 @@ def test_two_processes_know_the_same(tmp_path: Path) -> None:
     assert line.endswith("): start the same command again, it goes on from the last checkpoint")
 
 
-def test_another_error_is_no_lost_process() -> None:
-    with pytest.raises(RuntimeError) as caught:
-        torch.zeros(2, 3) @ torch.zeros(2, 3)
-    assert lost_process(caught.value) is None
+@pytest.mark.parametrize("error", [psutil.AccessDenied(1), psutil.NoSuchProcess(1), psutil.ZombieProcess(1)])
+@pytest.mark.parametrize("of", ["cmdline", "parent"])
+def test_a_parent_that_may_not_be_looked_at_is_not_accelerate_s_launcher(
+    monkeypatch: pytest.MonkeyPatch, of: str, error: psutil.Error
+) -> None:
+    def refuse(process: psutil.Process) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(psutil.Process, of, refuse)
+    assert devices.launcher_pid() == 0
+    assert devices._requested_processes() == 1
+
+
+CORES = os.cpu_count() or 1
+
+
+@pytest.mark.parametrize("threads", [CORES + 1, 9999])
+def test_more_threads_than_cores_are_refused(threads: int) -> None:
+    """Some thousands of them are a segmentation fault."""
+    with pytest.raises(ConfigError, match=f"^threads is {threads}: this machine has {CORES} cores") as caught:
+        devices.start(mixed_precision="no", threads=threads)
+    assert one_line(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "threads"), [("9999", CORES), (str(CORES), CORES), ("2,3", None), ("1", None), ("", None)]
+)
+def test_the_environment_s_threads_are_those_that_there_are(
+    monkeypatch: pytest.MonkeyPatch, chosen: str, threads: int | None
+) -> None:
+    """OMP_NUM_THREADS is of all programs, perhaps of another machine."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    alone = devices._threads(0)
+    monkeypatch.setenv("OMP_NUM_THREADS", chosen)
+    assert devices._threads(0) == (threads or alone)
+    assert devices._threads(1) == 1
 
 
 FREED_MEMORY = """

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,35 @@ def test_a_new_run_wants_a_directory_of_its_own(tmp_path: Path, kind: str, resum
     assert (chosen.directory.path, chosen.resumes, chosen.checkpoint) == (path, False, None)
     assert kind != "missing" or not path.parent.exists(), "claiming makes nothing"
     chosen.directory.claim_new()
+
+
+def test_a_process_that_was_killed_while_it_made_a_run_is_in_nobody_s_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before each of the two files has its name: what is left is a free directory, or a run that goes on."""
+    rename, resumes = Path.replace, []
+    for renames in range(3):
+        run, renamed = tmp_path / f"run-{renames}", 0
+
+        def until_killed(path: Path, target: Path, most: int = renames) -> Path:
+            nonlocal renamed
+            if renamed == most:
+                raise KeyboardInterrupt
+            renamed += 1
+            return rename(path, target)
+
+        with monkeypatch.context() as patch, suppress(KeyboardInterrupt):
+            patch.setattr(Path, "replace", until_killed)
+            patch.setattr(Path, "unlink", lambda path, missing_ok: None)  # nor does a killed one clean up
+            make(run)
+        assert any(path.name.startswith(".") and path.name != ".lock" for path in run.iterdir()) == (renames < 2)
+        resumes.append(RunDirectory(run).resumes(CONFIG))
+        made = RunDirectory(run)
+        made.lock()
+        made.describe(CONFIG, TEXT, VOCABULARY, NORMALISER)
+        assert made.read_vocabulary() == (VOCABULARY, NORMALISER)
+        made.unlock()
+    assert resumes == [False, True, True]
 
 
 def test_a_directory_that_holds_a_run_is_not_overwritten(made: RunDirectory) -> None:

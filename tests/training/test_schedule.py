@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from charrnn.training.schedule import learning_rate
+from charrnn.training.schedule import learning_rate, warmup_steps
 
 TOTAL, HIGHEST, WARM_UP, FINAL = 57, 0.3, 7, 0.1
 
@@ -49,3 +49,24 @@ def test_a_run_no_longer_than_its_warm_up(total_steps: int) -> None:
     assert 0 < rates[-1] <= HIGHEST
     # Asked for beyond the end, as after a resume with fewer steps: the lowest rate, not the cosine's next rise.
     assert rate(5 * TOTAL) == pytest.approx(FINAL * HIGHEST)
+
+
+@pytest.mark.parametrize(
+    ("asked", "total_steps", "steps_per_epoch", "expected"),
+    [
+        (100, 1000, 100, 100),
+        (100, 101, 20, 100),
+        (100, 100, 100, 10),  # all steps within the warm-up
+        (100, 37, 100, 3),
+        (100, 9, 100, 0),
+        (100, 190, 19, 19),  # few steps an epoch
+        (100, 200, 20, 100),
+        (100, 5000, 5, 100),  # many epochs: a tenth is more than was asked for
+        (10, 2000, 5, 10),
+        (0, 5, 5, 0),
+    ],
+)
+def test_the_warm_up_of_a_short_run_is_a_tenth_of_it(
+    asked: int, total_steps: int, steps_per_epoch: int, expected: int
+) -> None:
+    assert warmup_steps(asked, total_steps=total_steps, steps_per_epoch=steps_per_epoch) == expected

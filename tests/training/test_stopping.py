@@ -241,6 +241,50 @@ def test_signals_are_left_as_they_were(accelerator: Accelerator) -> None:
     assert [*map(signal.getsignal, numbers)] == before
 
 
+@pytest.mark.parametrize("installed", [1, 2, 3])
+def test_a_signal_while_the_handlers_are_being_installed_is_noted(
+    accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch, installed: int
+) -> None:
+    """It comes when one, two, or all of three have their handler; then all are as they were."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    before = [*map(signal.getsignal, numbers)]
+    set_handler, calls = signal.signal, 0
+
+    def install(number: int, handler: Any) -> Any:
+        nonlocal calls
+        previous = set_handler(number, handler)
+        calls += 1
+        if calls == installed:
+            os.kill(os.getpid(), number)
+        return previous
+
+    interruptions = Interruptions(accelerator, stop_signal=signal.SIGUSR1, checkpoint_minutes=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(signal, "signal", install)
+        interruptions.__enter__()
+    try:
+        assert interruptions.agreed(1)[0] in numbers
+        assert [*map(signal.getsignal, numbers)] == before, "a second one has its usual effect"
+    finally:
+        interruptions.__exit__(None, None, None)
+    assert [*map(signal.getsignal, numbers)] == before
+
+
+def test_a_handler_that_is_not_python_s_is_no_trouble(
+    accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one of a library in C: Python can neither say which nor set it again."""
+    before = signal.getsignal(signal.SIGUSR2)
+    with monkeypatch.context() as patch:
+        patch.setattr(signal, "getsignal", lambda number: None if number == signal.SIGUSR2 else signal.SIG_DFL)
+        interruptions = Interruptions(accelerator, stop_signal=signal.SIGUSR2, checkpoint_minutes=0)
+        interruptions._signals = {signal.SIGUSR2}
+        with interruptions:
+            os.kill(os.getpid(), signal.SIGUSR2)
+            assert interruptions.agreed(1) == (signal.SIGUSR2, False)
+    assert signal.getsignal(signal.SIGUSR2) == before == signal.SIG_DFL
+
+
 def test_the_minutes_count_from_the_last_checkpoint(accelerator: Accelerator) -> None:
     with Interruptions(accelerator, stop_signal=0, checkpoint_minutes=0.05 / 60) as interruptions:
         assert interruptions.agreed(1) == (0, False)

@@ -4,8 +4,10 @@ import json
 import math
 import os
 import pty
+import re
 import select
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +15,10 @@ from typing import Any
 
 import pytest
 import wandb
+from accelerate import Accelerator
 
 from charrnn.errors import ConfigError, RunError
-from charrnn.training.tracking import MetricsFile, wandb_mode
+from charrnn.training.tracking import MetricsFile, WandB, wandb_mode
 from tests.conftest import ROOT, TIMEOUT_SECONDS, Finished, command_line
 from tests.training.anything import one_line
 
@@ -338,6 +341,63 @@ def test_every_record_says_where_it_stands(trained: Finished) -> None:
     losses = [record["train_loss_nats"] for record in trained.records("train_loss_nats")]
     assert losses[0] > 2
     assert losses[-1] < 0.1
+
+
+# Where it does not work
+
+
+def started(asked: str, run: Path) -> WandB:
+    return WandB(asked=asked, project="charrnn", run_dir=run, run_id="1", config={"text": "caf\udce9"})
+
+
+def test_disabled_is_not_even_imported(home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    started("disabled", tmp_path).log({"step": 1, "sample": "a"})
+
+
+@pytest.fixture
+def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose user the system does not know."""
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", {}.__getitem__)
+
+
+@pytest.mark.parametrize("name", ["run", "caf\udce9"])
+def test_auto_goes_on_without_it(homeless: None, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a home, which it needs, and in a directory whose name it cannot take."""
+    assert mode_of("auto") == "offline"
+    wandb_less = started("auto", tmp_path / name)
+    wandb_less.log({"step": 1, "sample": "a"})
+    wandb_less.finish({}, tmp_path)
+    wandb_less.close()
+    assert re.fullmatch(
+        r"charrnn-train: W&B did not start \(.*\): training goes on without it; metrics.jsonl has every record\n",
+        capsys.readouterr().err,
+    )
+    with pytest.raises(RunError, match=r"W&B did not start \(.*\): try --log.wandb disabled"):
+        started("offline", tmp_path / name)
+
+
+def test_a_table_that_cannot_be_made_ends_nothing(
+    home: Path,
+    accelerator: Accelerator,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """And a file's name that is not UTF-8 does not keep it from starting."""
+    monkeypatch.setattr(sys, "argv", ["charrnn-train", "caf\udce9"])
+    logs = started("offline", tmp_path)
+
+    def broken(**table: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("wandb.Table", broken)
+    for step in (1, 2):
+        logs.log({"step": step, "sample": "a"})
+    logs.close()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("charrnn-train: W&B has stopped (No space left on device): training goes on without it")
 
 
 @pytest.mark.slow

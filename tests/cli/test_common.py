@@ -1,0 +1,42 @@
+"""What every command does at its ends: its own status, and one line for what the user can mend."""
+
+import subprocess
+import sys
+
+import pytest
+
+from charrnn.cli.common import exit_status
+
+
+@pytest.mark.parametrize("redirections", [">/dev/full", ">&-", ">&- 2>&-", "<&- >/dev/full 2>/dev/full"])
+def test_a_command_ends_with_its_own_status(redirections: str) -> None:
+    """And what it opens never gets the number of a standard stream: a library would print into it."""
+    body = """
+import os, sys
+from charrnn.cli.common import exit_status
+from charrnn.console import tell
+def body():
+    tell('out', sys.stdout)
+    tell('err', sys.stderr)
+    sys.stderr.write('as tqdm does')
+    return 7 if os.open('.', os.O_RDONLY) > 2 else 1
+sys.exit(exit_status('x', body))
+"""
+    command = ["sh", "-c", f'"$@" {redirections}', "sh", sys.executable, "-c", body]
+    assert subprocess.run(command, timeout=60, check=False, stderr=subprocess.DEVNULL).returncode == 7
+
+
+def test_what_the_system_says_of_a_file_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def body() -> int:
+        return len(open("gone\nfor ever").read())  # noqa: PTH123
+
+    assert exit_status("charrnn", body) == 2
+    assert capsys.readouterr().err == "charrnn: error: gone for ever: No such file or directory\n"
+
+
+def test_an_error_that_names_no_file_is_ours() -> None:
+    def body() -> int:
+        raise OSError(5, "Input/output error")
+
+    with pytest.raises(OSError, match="Input/output error"):
+        exit_status("charrnn", body)
