@@ -108,7 +108,7 @@ def test_a_text_does_not_depend_on_how_many_are_made_beside_it(model: OnnxModel)
         assert generate_many(model, "abc", 40, num_samples=fewer, seed=3) == many[:fewer]
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells a process's peak memory")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="not here: only Linux tells a process's peak memory")
 def test_many_samples_of_a_large_vocabulary_take_little_memory(tmp_path: Path) -> None:
     """4,096 texts, a vocabulary of 4,000: all logits of a character, and the noise for them, would be 280 MB."""
     path = HandMade(characters="".join(map(chr, range(0x4E00, 0x4E00 + 4000)))).save(tmp_path / "model.onnx")
