@@ -22,8 +22,9 @@ test-gpu: .venv/installed
 # Wrong code, which the tests must find out: hours for all of it, and it goes on where it was stopped. A part of it:
 # make mutants ONLY=charrnn/text COUNT=40
 COUNT ?= 500
+PROCESSES ?= 1
 mutants: .venv/mutants
-	$(BIN)/python tests/mutants.py --only '$(ONLY)' --count $(COUNT)
+	$(BIN)/python tests/mutants.py --only '$(ONLY)' --count $(COUNT) --processes $(PROCESSES)
 
 check: .venv/installed
 	$(BIN)/ruff format --check .

@@ -6,7 +6,8 @@
 
 The changes are cosmic-ray's; at each place one of those that are possible is tried. Which places and which changes
 follows from the lines alone, so a run that was stopped goes on where it was: what died stays dead as long as its file
-is the same, what survived is tried again once a test has changed. All happens on a copy of the tree, in build/mutants.
+is the same, what survived is tried again once a test has changed. All happens on copies of the tree, in build/mutants,
+one for each of `--processes`.
 
 A mutant meets the tests of its own module, then those of its room, then others, until one fails. Tests that take ten
 times as long as without it have failed, too. The libraries are imported once, by a process that never imports charrnn;
@@ -17,6 +18,7 @@ import argparse
 import hashlib
 import importlib
 import json
+import multiprocessing
 import os
 import re
 import select
@@ -27,19 +29,23 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
+from itertools import repeat
 from pathlib import Path
 
 from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
+from filelock import FileLock, Timeout
 from parso.tree import NodeOrLeaf
 
 ROOT = Path(__file__).parents[1]
 PLACE = ROOT / "build" / "mutants"
-TREE, RESULTS, OUTPUT = PLACE / "tree", PLACE / "results.jsonl", PLACE / "output.txt"
+RESULTS = PLACE / "results.jsonl"
 NATIVE = "charrnn/model/native.cpp"
 FILES = ["charrnn/model", "charrnn/text", "charrnn/runtime"]
 FILES += [f"charrnn/training/{name}.py" for name in ("learner", "evaluation", "schedule", "checkpoint")]
@@ -182,39 +188,71 @@ def stages_of(file: str) -> list[str]:
     return [*([str(own)] if (ROOT / own).exists() else []), *rest, *FURTHER[room]]
 
 
-def run_tests(stage: str, limit_seconds: float) -> str:
-    """Why `stage` fails on the tree as it is: the test, or the limit. Empty where it passes."""
-    child = os.fork()
-    if not child:
-        status = 1
-        try:
-            status = _pytest(stage)
-        finally:
-            os._exit(status)  # nothing of the parent's is done twice
-    ended = select.poll()
-    ended.register(os.pidfd_open(child), select.POLLIN)
-    in_time = ended.poll(limit_seconds * 1000)
-    with suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)  # what it left, if not itself
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if not in_time:
-        return f"no end within {limit_seconds:.0f} s"
-    if status == 0:
+class Laboratory:
+    """A copy of the tree, and how long its tests take where nothing is changed."""
+
+    def __init__(self) -> None:
+        self.tree = PLACE / f"tree-{os.getpid()}"
+        self.output = PLACE / f"output-{os.getpid()}.txt"
+        self.limits: dict[str, float] = {}
+        shutil.copytree(ROOT, self.tree, ignore=_is_made)
+
+    def what_fails(self, mutant: Mutant) -> str:
+        """Empty where nothing does."""
+        changed = self.tree / mutant.file
+        original = changed.read_text()
+        for stage in stages_of(mutant.file):
+            limit = self.limit(stage)
+            changed.write_text(mutant.source)
+            reason = self.run(stage, limit)
+            changed.write_text(original)
+            if reason:
+                return reason
         return ""
-    failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", OUTPUT.read_text(errors="replace"), re.MULTILINE)
-    return failed[0] if failed else f"pytest ended with {status}"
 
+    def limit(self, stage: str) -> float:
+        """Seconds that `stage` may take; it must pass without a mutant."""
+        if stage not in self.limits:
+            begin = time.monotonic()
+            if reason := self.run(stage, 3600):
+                raise SystemExit(f"{stage}: {reason}, without any mutant: see {self.output}")
+            self.limits[stage] = max(LEAST_SECONDS, SHARE * (time.monotonic() - begin))
+        return self.limits[stage]
 
-def _pytest(stage: str) -> int:
-    os.setsid()
-    output = os.open(OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.chdir(TREE)
-    os.environ |= {"PYTHONPATH": str(TREE), "PYTHONDONTWRITEBYTECODE": "1"}
-    sys.dont_write_bytecode = True
-    sys.path[0] = str(TREE)
-    return int(importlib.import_module("pytest").main([*stage.split(), *FLAGS.split()]))
+    def run(self, stage: str, limit_seconds: float) -> str:
+        """Why `stage` fails on the tree as it is: the test, or the limit. Empty where it passes."""
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                status = self._pytest(stage)
+            finally:
+                os._exit(status)  # nothing of the parent's is done twice
+        ended = os.pidfd_open(child)
+        try:
+            in_time = select.select([ended], [], [], limit_seconds)[0]
+        finally:
+            os.close(ended)
+            with suppress(ProcessLookupError):
+                os.killpg(child, signal.SIGKILL)  # what it left, if not itself
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if not in_time:
+            return f"no end within {limit_seconds:.0f} s"
+        if status == 0:
+            return ""
+        failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", self.output.read_text(errors="replace"), re.MULTILINE)
+        return failed[0] if failed else f"pytest ended with {status}"
+
+    def _pytest(self, stage: str) -> int:
+        os.setsid()
+        output = os.open(self.output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.chdir(self.tree)
+        os.environ |= {"PYTHONPATH": str(self.tree), "PYTHONDONTWRITEBYTECODE": "1"}
+        sys.dont_write_bytecode = True
+        sys.path[0] = str(self.tree)
+        return int(importlib.import_module("pytest").main([*stage.split(), *FLAGS.split()]))
 
 
 def _is_made(folder: str, names: list[str]) -> list[str]:
@@ -224,44 +262,58 @@ def _is_made(folder: str, names: list[str]) -> list[str]:
     return ["__pycache__", "node_modules", *(made if Path(folder) == ROOT else [])]
 
 
-class Laboratory:
-    """The copy of the tree, how long its tests take where nothing is changed, and all results so far."""
+@cache
+def laboratory() -> Laboratory:
+    """This process's own."""
+    return Laboratory()
 
-    def __init__(self) -> None:
-        shutil.rmtree(TREE, ignore_errors=True)
-        shutil.copytree(ROOT, TREE, ignore=_is_made)
-        self.tests = digest(*(file.read_text() for file in sorted((ROOT / "tests").rglob("*.py"))))
-        lines = RESULTS.read_text().splitlines() if RESULTS.exists() else []
-        self.results = {result["key"]: result for result in map(json.loads, lines)}
-        self.limits: dict[str, float] = {}
 
-    def result_of(self, mutant: Mutant) -> dict[str, str]:
-        """What became of it: `by` is what failed, empty where nothing did."""
-        known = self.results.get(mutant.key)
-        if known and (known["by"] or known["tests"] == self.tests):
-            return known
-        result = {"key": mutant.key, "file": mutant.file, "edit": mutant.edit, "tests": self.tests, "by": ""}
-        for stage in stages_of(mutant.file):
-            limit = self.limit(stage)
-            (TREE / mutant.file).write_text(mutant.source)
-            try:
-                result["by"] = run_tests(stage, limit)
-            finally:
-                shutil.copy(ROOT / mutant.file, TREE / mutant.file)
-            if result["by"]:
-                break
-        with RESULTS.open("a") as file:
-            file.write(json.dumps(result) + "\n")
-        return result
+def result_of(mutant: Mutant, tests: str) -> dict[str, str]:
+    """What became of it: `by` is what failed, empty where nothing did. It is kept, under the state of the tests."""
+    result = {"key": mutant.key, "file": mutant.file, "edit": mutant.edit, "tests": tests}
+    result["by"] = laboratory().what_fails(mutant)
+    with RESULTS.open("a") as file:
+        file.write(json.dumps(result) + "\n")
+    return result
 
-    def limit(self, stage: str) -> float:
-        """Seconds that `stage` may take; it must pass without a mutant."""
-        if stage not in self.limits:
-            begin = time.monotonic()
-            if reason := run_tests(stage, 3600):
-                sys.exit(f"{stage}: {reason}, without any mutant: see {OUTPUT}")
-            self.limits[stage] = max(LEAST_SECONDS, SHARE * (time.monotonic() - begin))
-        return self.limits[stage]
+
+def results_of(mutants: list[Mutant], processes: int) -> Iterator[dict[str, str]]:
+    """Of what died and of what these tests let live, as it is known; then of the others."""
+    tests = digest(*(file.read_text() for file in sorted((ROOT / "tests").rglob("*.py"))))
+    lines = RESULTS.read_text().splitlines() if RESULTS.exists() else []
+    known = {result["key"]: result for result in map(json.loads, lines) if result["by"] or result["tests"] == tests}
+    yield from (known[mutant.key] for mutant in mutants if mutant.key in known)
+    rest = [mutant for mutant in mutants if mutant.key not in known]
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("fork")) as pool:
+        yield from pool.map(result_of, rest, repeat(tests))
+
+
+def chosen(only: str, count: int) -> list[Mutant]:
+    """The sample of what is in `only`, a file or a directory."""
+    paths = [path for name in FILES for path in ([ROOT / name] if name.endswith(".py") else (ROOT / name).glob("*.py"))]
+    files = [file for file in sorted(str(path.relative_to(ROOT)) for path in paths) if file.startswith(only)]
+    sample = sorted((place for file in files for place in places(file)), key=lambda place: place.rank)[:count]
+    mutants = [mutant for place in sample for mutant in mutants_of(place)]
+    if NATIVE.startswith(only):
+        if shutil.which(shlex.split(os.environ.get("CXX", "c++"))[0]):
+            mutants += native_edits()
+        else:
+            print(f"{NATIVE}: not run: there is no C++ compiler")
+    return mutants
+
+
+def report(results: Iterable[dict[str, str]]) -> bool:
+    """Whether all died."""
+    tried, died = Counter[str](), Counter[str]()
+    for result in results:
+        tried[result["file"]] += 1
+        died[result["file"]] += bool(result["by"])
+        if not result["by"]:
+            print(f"survived  {result['file']}:{result['edit']}", flush=True)
+    for file, count in sorted(tried.items()):
+        print(f"{died[file]:4} of {count:4} died  {file}")
+    print(f"{died.total()} of {tried.total()} died")
+    return died == tried
 
 
 def main() -> int:
@@ -269,30 +321,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="a file or a directory")
     parser.add_argument("--count", type=int, default=500, help="places that are changed")
+    parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args()
-    paths = [path for name in FILES for path in ([ROOT / name] if name.endswith(".py") else (ROOT / name).glob("*.py"))]
-    files = [file for file in sorted(str(path.relative_to(ROOT)) for path in paths) if file.startswith(options.only)]
-    sample = sorted((place for file in files for place in places(file)), key=lambda place: place.rank)[: options.count]
-    mutants = [mutant for place in sample for mutant in mutants_of(place)]
-    for name in LIBRARIES:
-        importlib.import_module(name)
-    laboratory = Laboratory()
-    if NATIVE.startswith(options.only):
-        if shutil.which(shlex.split(os.environ.get("CXX", "c++"))[0]):
-            mutants += native_edits()
-        else:
-            print(f"{NATIVE}: not run: there is no C++ compiler")
-    tried, died = Counter[str](), Counter[str]()
-    for mutant in mutants:
-        result = laboratory.result_of(mutant)
-        tried[mutant.file] += 1
-        died[mutant.file] += bool(result["by"])
-        if not result["by"]:
-            print(f"survived  {mutant.file}:{mutant.edit}", flush=True)
-    for file, count in sorted(tried.items()):
-        print(f"{died[file]:4} of {count:4} died  {file}")
-    print(f"{died.total()} of {tried.total()} died")
-    return int(died != tried)
+    PLACE.mkdir(parents=True, exist_ok=True)
+    holder = PLACE / "process"
+    try:
+        with FileLock(PLACE / "lock", timeout=0):
+            holder.write_text(str(os.getpid()))
+            for tree in PLACE.glob("tree-*"):
+                shutil.rmtree(tree)
+            mutants = chosen(options.only, options.count)
+            for name in LIBRARIES:
+                importlib.import_module(name)
+            return 0 if report(results_of(mutants, options.processes)) else 1
+    except Timeout:
+        sys.exit(f"{PLACE}: process {holder.read_text()} changes the code here; wait for its end")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from charrnn.export import (
     export_onnx,
     parity,
 )
-from charrnn.export.graph import build
+from charrnn.export.graph import trace
 from charrnn.export.parity import _tokens
 from charrnn.export.weights import STATE_STEPS, Arrays, store
 from charrnn.model import CharRNN, ModelConfig
@@ -375,7 +375,7 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, before: bytes 
 @pytest.fixture(scope="module")
 def two_layers() -> tuple[CharRNN, onnx.ModelProto]:
     model = model_of(L=2).eval()
-    return model, build(SingleStep(model))
+    return model, trace(SingleStep(model))
 
 
 def spoilt(proto: onnx.ModelProto, weight: str, by: float) -> bytes:
@@ -439,9 +439,9 @@ def test_a_graph_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest
 
     def wrong(step: SingleStep, opset: int) -> onnx.ModelProto:
         step.get_buffer("W_h_0")[2, 1] += 0.01
-        return build(step, opset)
+        return trace(step, opset)
 
-    monkeypatch.setattr(file_module, "build", wrong)
+    monkeypatch.setattr(file_module, "trace", wrong)
     path.write_bytes(b"the old one")
     with pytest.raises(
         RunError, match=r"model.onnx: not exported: the graph differs from torch by .* \(at most 1e-05\)"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from charrnn.errors import RunError
-from charrnn.export.graph import OPSET, SingleStep, build
+from charrnn.export.graph import OPSET, SingleStep, trace
 from charrnn.export.parity import PARITY_TOLERANCE, QUANTISED_TOLERANCE, Step, parity
 from charrnn.export.weights import STATE_STEPS, Arrays, Weights, store
 from charrnn.files import write_atomically
@@ -43,7 +43,7 @@ def export_onnx(
     reference = CharRNN(replace(model.config, recurrence="reference")).eval()
     reference.load_state_dict({name: value.detach().cpu() for name, value in model.state_dict().items()})
     step = SingleStep(reference)
-    proto = build(step, opset)
+    proto = trace(step, opset)
     metadata = ModelMetadata(
         vocabulary=vocabulary, normaliser=normaliser, config=asdict(model.config), training=training
     )

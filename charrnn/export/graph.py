@@ -1,19 +1,20 @@
 """CharRNN -> the ONNX graph of one step: export/README.md's contract, with float32 weights."""
 
-import numpy as np
+import logging
+import warnings
+
 import onnx
 import torch
 import torch.nn.functional as F
-from onnx import helper, numpy_helper
 from torch import Tensor, nn
 
 from charrnn.errors import ConfigError
 from charrnn.model import CharRNN
 
-__all__ = ["OPSET", "OPSETS", "SingleStep", "build"]
+__all__ = ["OPSET", "OPSETS", "SingleStep", "trace"]
 
 OPSET = 18
-"""The default: onnxruntime reads it since 1.14 (2023)."""
+"""What torch's exporter writes, and the default: onnxruntime reads it since 1.14 (2023)."""
 OPSETS = range(13, 25)
 """All operators of the graph mean the same in these. 13: Unsqueeze got its axes as an input. 24: the newest tried."""
 
@@ -57,44 +58,60 @@ class SingleStep(nn.Module):
         return state @ self.get_buffer(matrix)
 
 
-def build(step: SingleStep, opset: int = OPSET) -> onnx.ModelProto:
-    """The graph of `step`, written down node by node, its initialisers named as the buffers; nothing of this machine.
+def trace(step: SingleStep, opset: int = OPSET) -> onnx.ModelProto:
+    """The graph of `step`, its initialisers named as the buffers; nothing of this machine in it.
 
-    torch.onnx.export makes the same nodes and takes seconds. That they compute what `step` computes is checked of every
-    file, by `parity`. The IR version is the oldest that has the opset. Raises ConfigError where `opset` is none of
-    OPSETS.
+    The IR version is the oldest that has the opset. Raises ConfigError where `opset` is none of OPSETS.
     """
     if opset not in OPSETS:
         raise ConfigError(f"opset is {opset}: it must be from {OPSETS.start} to {OPSETS.stop - 1} (default {OPSET})")
-    L, (V, H) = step.num_layers, step.get_buffer("table").shape
-    constants = {name: buffer.numpy() for name, buffer in step.named_buffers()}
-    constants |= {f"layer_{layer}": np.array(layer, np.int64) for layer in range(L)} | {"axis": np.array([0], np.int64)}
-    token = helper.make_tensor_value_info("token", onnx.TensorProto.INT64, ["batch"])
-    logits = helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["batch", V])
-    state, next_state = (
-        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [L, "batch", H]) for name in ("state", "next_state")
-    )
-    initializers = [numpy_helper.from_array(array, name) for name, array in constants.items()]
-    graph = helper.make_graph(_nodes(L), "step", [token, state], [logits, next_state], initializers)
-    standard = helper.make_opsetid("", opset)
-    ir_version = helper.find_min_ir_version_for([standard])
-    return helper.make_model(graph, producer_name="charrnn", opset_imports=[standard], ir_version=ir_version)
+    proto = _export(step)
+    (standard,) = proto.opset_import
+    standard.version = opset
+    proto.ir_version = onnx.helper.find_min_ir_version_for([standard])
+    for node in proto.graph.node:
+        # Where in which source file a node came from: paths of the machine that exported, of no use to a reader.
+        del node.metadata_props[:]
+        node.doc_string = ""
+    del proto.graph.metadata_props[:]
+    del proto.graph.value_info[:]
+    return proto
 
 
-def _nodes(L: int) -> list[onnx.NodeProto]:
-    node = helper.make_node
-    nodes = [node("Gather", ["table", "token"], ["inputs_0"])]
-    for layer in range(L):
-        if layer > 0:
-            nodes.append(node("MatMul", [f"h_{layer - 1}", f"W_e_{layer}"], [f"up_{layer}"]))
-            nodes.append(node("Add", [f"up_{layer}", f"b_{layer}"], [f"inputs_{layer}"]))
-        nodes.append(node("Gather", ["state", f"layer_{layer}"], [f"before_{layer}"]))
-        nodes.append(node("MatMul", [f"before_{layer}", f"W_h_{layer}"], [f"recurrent_{layer}"]))
-        nodes.append(node("Add", [f"recurrent_{layer}", f"inputs_{layer}"], [f"sum_{layer}"]))
-        nodes.append(node("Tanh", [f"sum_{layer}"], [f"h_{layer}"]))
-    nodes.append(node("MatMul", [f"h_{L - 1}", "W_o"], ["scores"]))
-    nodes.append(node("Add", ["scores", "b_o"], ["logits"]))
-    if L == 1:  # a Concat of one would copy the state at every step
-        return [*nodes, node("Unsqueeze", ["h_0", "axis"], ["next_state"])]
-    nodes += [node("Unsqueeze", [f"h_{layer}", "axis"], [f"kept_{layer}"]) for layer in range(L)]
-    return [*nodes, node("Concat", [f"kept_{layer}" for layer in range(L)], ["next_state"], axis=0)]
+def _export(step: SingleStep) -> onnx.ModelProto:
+    B = 2  # any number but 1, which the exporter would take for a constant
+    L, H = step.num_layers, step.get_buffer("table").shape[1]
+    example = (torch.zeros(B, dtype=torch.int64), torch.zeros(L, B, H))
+    batch = torch.export.Dim("batch")
+    with warnings.catch_warnings(), _Quiet("torch.onnx", "onnxscript", "onnx_ir"):
+        warnings.simplefilter("ignore")  # deprecations inside the exporter
+        program = torch.onnx.export(
+            step.eval(),
+            example,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["token", "state"],
+            output_names=["logits", "next_state"],
+            dynamic_shapes=({0: batch}, {1: batch}),
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    proto: onnx.ModelProto = program.model_proto
+    return proto
+
+
+class _Quiet:
+    """Silence loggers for a while."""
+
+    def __init__(self, *names: str) -> None:
+        self._loggers = [logging.getLogger(name) for name in names]
+
+    def __enter__(self) -> None:
+        self._levels = [logger.level for logger in self._loggers]
+        for logger in self._loggers:
+            logger.setLevel(logging.ERROR)
+
+    def __exit__(self, *exc: object) -> None:
+        for logger, level in zip(self._loggers, self._levels, strict=True):
+            logger.setLevel(level)

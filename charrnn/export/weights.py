@@ -26,7 +26,7 @@ bytes for neural networks (VNNI) add two of them in 16 bits, and 2 * 128 * 127 i
 
 
 def store(proto: onnx.ModelProto, weights: Weights) -> Arrays:
-    """Rewrite `proto`, a graph of `build`, in place; returns the weights, by name, that it stands for afterwards.
+    """Rewrite `proto`, a graph of `trace`, in place; returns the weights, by name, that it stands for afterwards.
 
     float16: all are kept as float16 and cast to float32. int8: the matrices are multiplied by MatMulInteger, a scale
     for each column. int4: by MatMulNBits (domain com.microsoft), but for the output matrix. Of both the table is kept
@@ -63,7 +63,7 @@ def _halve(graph: onnx.GraphProto, tensor: onnx.TensorProto) -> tuple[str, npt.N
 def _quantise(graph: onnx.GraphProto, weights: Weights) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
     for tensor in _floats(graph):
         name, array = tensor.name, numpy_helper.to_array(tensor)
-        node = next(node for node in graph.node if name in node.input)
+        node = next(node for node in graph.node if name in node.input)  # biases that are equal are one
         if node.op_type not in ("Gather", "MatMul"):
             continue
         graph.initializer.remove(tensor)
