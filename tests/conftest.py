@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,20 @@ def _environment(shared_dir: Path) -> Iterator[None]:
         patch.setenv("HOME", str(home))
         patch.setenv("CHARRNN_CACHE", str(shared_dir / "cache"))
         patch.setenv("HF_HUB_OFFLINE", "1")
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_registry() -> Iterator[None]:
+    """torch.onnx makes the same registry of 540 operators anew for each export: half of what one takes."""
+    if "torch" not in sys.modules:  # no test that was collected exports
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations inside the exporter
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
         yield
 
 
