@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charrnn.errors import RunError, VocabularyError
+from charrnn.errors import ConfigError, RunError, VocabularyError
 from charrnn.export import OPSET, Weights, export_onnx
 from charrnn.model import CharRNN, ModelConfig
 from charrnn.training.checkpoint import Checkpoint, Progress
@@ -63,7 +63,7 @@ def load_model(directory: RunDirectory, checkpoint: Checkpoint, **changes: Any) 
     try:
         model = CharRNN(ModelConfig(vocabulary_size=rows, **description["config"]["model"] | changes))
         model.load_state_dict(checkpoint.model)
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (ConfigError, KeyError, TypeError, RuntimeError) as error:
         if is_out_of_memory(error):
             raise
         raise RunError(

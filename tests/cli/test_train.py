@@ -308,8 +308,9 @@ def test_a_file_called_as_a_preset_is_offered(command: Command, tmp_path: Path) 
         ),
         ("novel.txt --text.normaliser lf latin.txt", "'latin.txt' comes after a flag: texts come first, as in "),
         ("text", "`charrnn-train novel.txt`; what is called text here is ./text"),
-        (f"{TOO_LONG}", f"{TOO_LONG}: cannot be read: File name too long"),
-        (f"alphabet {TOO_LONG}", f"{TOO_LONG}: cannot be read: File name too long"),
+        # A text that is given for its name is not repeated whole.
+        (f"{TOO_LONG}", f"{TOO_LONG[:100]}"),
+        (f"alphabet {TOO_LONG}", ": cannot be read: File name too long"),
         (f"alphabet --run-dir {TOO_LONG}", f"{TOO_LONG}: cannot be looked at (File name too long): name another path"),
         (f"alphabet --resume {TOO_LONG}", f"{TOO_LONG}: cannot be looked at (File name too long): name another path"),
         (f"alphabet --init-from {TOO_LONG}", f"{TOO_LONG}: cannot be looked at (File name too long): name another"),

@@ -112,7 +112,7 @@ def test_a_short_run_has_a_short_warm_up_if_it_began_so(accelerator: Accelerator
 @MODES
 def test_the_first_step_is_adamw_on_the_mean_loss(accelerator: Accelerator, config: TrainConfig) -> None:
     """By hand: gradient of the mean over the whole batch, clipped, biases without decay, the schedule's first rate."""
-    config = changed(config, "optimiser", clip_norm=0.05, weight_decay=0.3)
+    config = replace(changed(config, "optimiser", clip_norm=0.05, weight_decay=0.3), behaviour=1)
     learner, model = learner_of(accelerator, config), model_of(config)
     windows = torch.from_numpy(learner.batches.batch(0, 0, slice(None))).long()
     logits, _ = model(windows[:, :-1])
@@ -144,7 +144,7 @@ def test_a_clip_norm_of_zero_clips_nothing(accelerator: Accelerator, clip_norm: 
 
 
 def test_the_rate_is_the_schedule_s_at_every_step(accelerator: Accelerator) -> None:
-    learner = learner_of(accelerator, replace(CONFIG, max_steps=11))
+    learner = learner_of(accelerator, replace(CONFIG, max_steps=11, behaviour=1))
     rates = []
     while learner.step < learner.total_steps:
         learner.train_step()
