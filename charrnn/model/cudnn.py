@@ -10,7 +10,6 @@ from charrnn.model.recurrence import in_autocast_dtype
 __all__ = ["cudnn", "why_not"]
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 @in_autocast_dtype
 def cudnn(inputs: Tensor, state: Tensor, W_h: Tensor) -> Tensor:
     """Run the recurrence; the same function as `charrnn.model.recurrence.reference`. Differentiable once.

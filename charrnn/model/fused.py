@@ -95,7 +95,6 @@ def _backward(grad_outputs: Tensor, grad_inputs: Tensor, history: Tensor, W_h: T
 _LOOPS = Loops(_forward, _backward)
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # tracing T steps takes minutes and gains nothing
 @in_autocast_dtype
 def fused(inputs: Tensor, state: Tensor, W_h: Tensor) -> Tensor:
     """Run the recurrence; the same function as `charrnn.model.recurrence.reference`, with its own backward pass.

@@ -76,7 +76,6 @@ class _OutputLoss(torch.autograd.Function):
         return (*gradients, None, None, None)
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # it is one operation already
 def output_loss(
     outputs: Tensor,
     weight: Tensor,

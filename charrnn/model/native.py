@@ -165,7 +165,6 @@ def _threads(rows: int) -> int:
 _LOOPS = Loops(functools.partial(_recur, "forward"), functools.partial(_recur, "backward"), _outer_products)
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # there is nothing to trace
 @in_autocast_dtype
 def native(inputs: Tensor, state: Tensor, W_h: Tensor) -> Tensor:
     """Run the recurrence; the same function as `charrnn.model.recurrence.reference`, float32 or bfloat16, on a CPU.
