@@ -159,7 +159,7 @@ def _says_nothing(node: NodeOrLeaf) -> bool:
         )
         is_marker = (  # what only forbids
             (parent.type == "parameters" and node.type == "operator")
-            or (parent.type == "argument" and parent.get_first_leaf().value in ("frozen", "kw_only"))
+            or (parent.type == "argument" and parent.get_first_leaf().value in ("frozen", "kw_only", "strict"))
         )
         if is_annotation or is_marker or node.type == "assert_stmt":
             return True

@@ -12,7 +12,7 @@ EDITS = [
     ("DEPTH = 2, TERMS = 4", "DEPTH = 2, TERMS = 2"),
     ("_mm512_fmadd_ps(_mm512_set1_ps(*row)", "_mm512_fnmadd_ps(_mm512_set1_ps(*row)"),
     ("odd = rows > 1 ? row(1) : zero", "odd = rows > 0 ? row(1) : zero"),
-    ("_mm512_or_si512(even, _mm512_slli_epi32(odd, 16))", "_mm512_or_si512(odd, _mm512_slli_epi32(even, 16))"),
+    ("_mm512_or_si512(even, _mm512_slli_epi32(odd, 16))", "_mm512_or_si512(even, _mm512_slli_epi32(even, 16))"),
     # the exponential and tanh
     ("1.f / 6, 1.f / 24", "1.f / 6, 1.f / 23"),
     ("_mm512_set1_ps(-2.12194440e-4f)", "_mm512_set1_ps(2.12194440e-4f)"),
