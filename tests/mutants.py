@@ -56,7 +56,6 @@ ELSEWHERE = {
     "model/cpu": "tests/model/test_native.py",
     "model/fused": "tests/model/test_recurrence.py",
     "model/initialisation": "tests/model/test_char_rnn.py",
-    "runtime/layers": "tests/runtime/test_scan.py",
     "runtime/model": "tests/runtime/test_onnx_model.py",
     "runtime/scan_sessions": "tests/runtime/test_scan.py",
     "runtime/session": "tests/runtime/test_onnx_model.py",
