@@ -32,7 +32,7 @@ EDITS = [
     ("step || state ? before : nullptr", "step ? before : nullptr"),
     ("std::swap(before, now);", ""),
     ("row - begin) * stride, state + row * H", "row - begin) * stride, state"),
-    ("const int64_t begin = B * thread / threads, end", "const int64_t begin = 0, end"),
+    ("const int64_t begin = B * thread / threads, end", "const int64_t begin = B * thread / threads + 1, end"),
     # sums of outer products
     ("count - n, first(size - j), to)", "CHUNK, first(size - j), to)"),
     ("const int64_t rows = std::min(M - i, ROWS);", "const int64_t rows = ROWS;"),
