@@ -17,6 +17,7 @@ EXECUTIONS = [
 ]
 SIZES = [(1, 1, 1), (1, 3, 5), (7, 1, 4), (6, 3, 5), (33, 5, 17)]  # T, B, H: all different, so no transpose can pass
 SIZES += [(3, 19, 45), (4, 37, 33), (2, 16, 64), (5, 8, 70)]  # around the tiles of `native`: 8 rows, 32 columns
+SIZES += [(5, 80, 6)]  # rows enough for `native` to share out the sum over them among threads
 # To each other, relative to the largest: float64 and float32 differ by the order of sums over up to 33 steps; bfloat16
 # has 8 bits, and rounds every state to them.
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 2e-6, torch.bfloat16: 0.03}
