@@ -51,21 +51,25 @@ RESULTS = PLACE / "results.jsonl"
 NATIVE = "charrnn/model/native.cpp"
 FILES = ["charrnn/model", "charrnn/text", "charrnn/runtime"]
 FILES += [f"charrnn/training/{name}.py" for name in ("learner", "evaluation", "schedule", "checkpoint")]
-ELSEWHERE = {
+TESTS = {
     "model/config": "tests/model/test_char_rnn.py",
     "model/cpu": "tests/model/test_native.py",
     "model/fused": "tests/model/test_recurrence.py",
     "model/initialisation": "tests/model/test_char_rnn.py",
-    "runtime/model": "tests/runtime/test_onnx_model.py",
+    "model/native": "tests/model/test_native.py tests/model/test_loss.py tests/model/test_recurrence.py",
+    "runtime/model": "tests/runtime/test_onnx_model.py tests/runtime/test_stream.py",
     "runtime/scan_sessions": "tests/runtime/test_scan.py",
+    "runtime/scoring": "tests/runtime/test_scoring.py tests/training/test_evaluation.py",
     "runtime/session": "tests/runtime/test_onnx_model.py",
     "runtime/splitmix": "tests/runtime/test_sampling.py",
-    "runtime/step": "tests/runtime/test_stream.py tests/runtime/test_generation.py",
+    "runtime/step": "tests/runtime/test_stream.py tests/runtime/test_scoring.py tests/runtime/test_scan.py",
     "text/arrow": "tests/text/test_stream.py tests/text/test_prepare.py",
     "text/prepared": "tests/text/test_prepare.py",
     "text/progress": "tests/text/test_download.py",
+    "text/steps": "tests/text/test_steps.py tests/text/test_normaliser.py",
+    "text/stream": "tests/text/test_stream.py tests/text/test_batches.py",
 }
-"""The tests of modules that have none of their own."""
+"""Of modules whose tests are not those of their name alone."""
 LOSSES = "tests/training/test_golden_losses.py"
 FURTHER = {
     "model": [LOSSES, "tests/training/test_learner.py tests/training/test_evaluation.py", "tests/test_export.py"],
@@ -203,7 +207,7 @@ def stages_of(file: str) -> list[str]:
         return ["tests/model/test_recurrence.py tests/model/test_loss.py -k native", "tests/model"]
     path = Path(file)
     room = path.parent.name
-    own = ELSEWHERE.get(f"{room}/{path.stem}", f"tests/{room}/test_{path.stem}.py")
+    own = TESTS.get(f"{room}/{path.stem}", f"tests/{room}/test_{path.stem}.py")
     rest = [] if room == "training" else [f"tests/{room}"]
     return [own, *rest, *FURTHER[room]]
 
