@@ -204,7 +204,7 @@ def native_edits() -> Iterator[Mutant]:
 def stages_of(file: str) -> list[str]:
     """Arguments of pytest, to be tried in this order."""
     if file == NATIVE:
-        return ["tests/model/test_recurrence.py tests/model/test_loss.py -k native", "tests/model"]
+        return ["tests/model/test_recurrence.py tests/model/test_loss.py -k native"]  # others see that it was edited
     path = Path(file)
     room = path.parent.name
     own = TESTS.get(f"{room}/{path.stem}", f"tests/{room}/test_{path.stem}.py")
