@@ -6,7 +6,7 @@ Each old text stands in the source exactly once.
 EDITS = [
     # which numbers there are
     ("(1u << count) - 1", "(1u << count) - 2"),
-    ("return (size + COLUMNS - 1) / COLUMNS * COLUMNS;", "return (size + COLUMNS) / COLUMNS * COLUMNS;"),
+    ("return (size + COLUMNS - 1) / COLUMNS * COLUMNS;", "return (size + COLUMNS - 2) / COLUMNS * COLUMNS;"),
     # float32 and bfloat16
     ("DEPTH = 1, TERMS = 7", "DEPTH = 1, TERMS = 4"),
     ("DEPTH = 2, TERMS = 4", "DEPTH = 2, TERMS = 2"),

@@ -74,6 +74,15 @@ def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor], dtype: torch
 
 
 @pytest.mark.parametrize(("execution", "dtype"), PAIRS, ids=str)
+def test_tanh_is_as_exact_as_the_dtype(execution: str, dtype: torch.dtype) -> None:
+    inputs = torch.linspace(-12, 12, 1000).to(dtype).view(1, 4, 250)
+    outputs = run_of(execution, dtype)(inputs, inputs.new_zeros(4, 250), inputs.new_zeros(250, 250))
+    # bfloat16: the rounding of the result; the others: of a few operations.
+    relative = 1.1 * 2**-8 if dtype == torch.bfloat16 else 16 * torch.finfo(dtype).eps
+    torch.testing.assert_close(outputs.double(), inputs.double().tanh(), rtol=relative, atol=0)
+
+
+@pytest.mark.parametrize(("execution", "dtype"), PAIRS, ids=str)
 @pytest.mark.parametrize(("T", "B", "H"), SIZES)
 def test_values_and_gradients_are_the_reference_s(
     execution: str, dtype: torch.dtype, T: int, B: int, H: int, threads: int
