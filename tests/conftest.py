@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,10 @@ class Finished:
         return [record for record in map(json.loads, lines) if not name or name in record]
 
 
+Once = Callable[[str, Callable[[Path], Finished]], Finished]
+"""Of the fixture `once`."""
+
+
 def command_line(*arguments: object) -> list[str]:
     """The words of `python ...`."""
     return [sys.executable, *map(str, arguments)]
@@ -87,8 +93,22 @@ def _environment(shared_dir: Path) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_registry() -> Iterator[None]:
+    """torch.onnx makes the same registry of 540 operators anew for each export: half of what one takes."""
+    if "torch" not in sys.modules:  # no test that was collected exports
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations inside the exporter
+        from torch.onnx._internal.exporter._registration import ONNXRegistry
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
+        yield
+
+
 @pytest.fixture(scope="session")
-def once(shared_dir: Path, _environment: None) -> Callable[[str, Callable[[Path], Finished]], Finished]:
+def once(shared_dir: Path, _environment: None) -> Once:
     """`once(name, make)`: the run that `make(directory)` made, in whichever process of this session came first."""
 
     def run(name: str, make: Callable[[Path], Finished]) -> Finished:
@@ -103,7 +123,7 @@ def once(shared_dir: Path, _environment: None) -> Callable[[str, Callable[[Path]
 
 
 @pytest.fixture(scope="session")
-def trained(once: Callable[[str, Callable[[Path], Finished]], Finished]) -> Finished:
+def trained(once: Once) -> Finished:
     """A run of the `alphabet` preset, 60 steps, with offline W&B. To be read, never written to."""
     flags = "--max-steps 60 --evaluate-every 30 --log.every 7 --log.sample-length 20 --threads 1 --log.wandb offline"
 

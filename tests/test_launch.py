@@ -8,21 +8,19 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import ROOT, TIMEOUT_SECONDS, command_line, finish
-from tests.training.test_distributed import FLAGS, Once, assert_same_training, launch, one_process, text
+from tests.conftest import ROOT, TIMEOUT_SECONDS, Once, command_line, finish
+from tests.training.test_distributed import FLAGS, assert_same_training, one_process, text, two_processes
 
 __all__ = ["text"]  # a fixture
 
 
 @pytest.mark.distributed
-@pytest.mark.parametrize(("file", "processes"), [("cpu", 2), ("one_gpu", 1)])
-def test_a_topology_of_one_machine(file: str, processes: int, once: Once, text: Path, tmp_path: Path) -> None:
-    """Without --num_processes: the file's own number. Here one_gpu.yaml trains on the CPU."""
-    reference = one_process(once, text, "stream")
-    run = launch(tmp_path / "run", None, text, *FLAGS, "--batch.mode", "stream", config=f"launch/{file}.yaml")
-    assert run.returncode == 0, run.stderr
-    assert f"hardware  {processes} process" in run.stdout
-    assert_same_training(run, reference)
+def test_the_topologies_of_one_machine(once: Once, text: Path) -> None:
+    """Without --num_processes: each file's own number. Here one_gpu.yaml trains on the CPU."""
+    one_gpu, cpu = one_process(once, text, "windows"), two_processes(once, text, "windows")
+    assert "\nhardware  1 process " in one_gpu.stdout
+    assert "\nhardware  2 processes " in cpu.stdout
+    assert_same_training(cpu, one_gpu)
 
 
 def container() -> dict[str, Any]:

@@ -3,13 +3,13 @@
 import random
 import subprocess
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.torture import CASES, PROCESSES, SPECIAL, Case, make_text, try_case, undisturbed
+from tests.conftest import Finished, Once
+from tests.torture import CASES, PROCESSES, SPECIAL, Case, bits, make_text, try_case, undisturbed
 
 QUICK = {
     ("SIGKILL of a rank", 2),
@@ -21,16 +21,27 @@ Reference = Callable[[int], dict[str, object]]
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("torture")
-    make_text(path / "text.txt")
-    return path
+def base(once: Once) -> Path:
+    def make(path: Path) -> Finished:
+        path.mkdir()
+        make_text(path / "text.txt")
+        return Finished(path, 0, "", "")
+
+    return once("torture", make).run
 
 
 @pytest.fixture(scope="module")
-def reference(base: Path) -> Reference:
+def reference(once: Once, base: Path) -> Reference:
     """The bits of a run that nothing happens to, by number of processes."""
-    return cache(lambda processes: undisturbed(base, processes))
+
+    def made(processes: int) -> dict[str, object]:
+        def make(path: Path) -> Finished:
+            return Finished(undisturbed(base, processes), 0, "", "")
+
+        once(f"undisturbed-{processes}", make)
+        return bits(base / "undisturbed" / f"run-{processes}")
+
+    return made
 
 
 def rounds(cases: list[tuple[str, Any, int]]) -> list[Any]:

@@ -490,14 +490,14 @@ PROCESSES = {"SIGKILL while a step is written again": (1,)}
 """Several ask each other for signals about once a second: none can be told to stop in a step that we choose."""
 
 
-def undisturbed(base: Path, processes: int) -> dict[str, object]:
-    """The bits of a run that nothing happened to."""
+def undisturbed(base: Path, processes: int) -> Path:
+    """A run that nothing happened to."""
     run = base / "undisturbed" / f"run-{processes}"
     with Launch(run, processes) as launch:
         outcome = Outcome("undisturbed", processes)
         launch.end(outcome)
         assert outcome.status == 0, launch.output()
-    return bits(run)
+    return run
 
 
 def make_text(path: Path) -> None:
@@ -512,7 +512,7 @@ def run_rounds(rounds: int, only: str, seed: int, base: Path) -> Iterator[Outcom
     make_text(base / "text.txt")
     chosen = [case for case in CASES if only.lower() in case.name.lower()]
     special = [(name, act) for name, act in SPECIAL.items() if only.lower() in name.lower()]
-    references = {n: undisturbed(base, n) for n in (1, 2)}
+    references = {n: bits(undisturbed(base, n)) for n in (1, 2)}
     draw = random.Random(seed)
     for _ in range(rounds):
         for name, act in special:

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from charrnn import console
 from charrnn.console import give_up
-from charrnn.errors import CharRNNError
+from charrnn.errors import CharRNNError, first_line
 
 __all__ = ["EXIT_CLOSED_PIPE", "EXIT_INTERRUPTED", "EXIT_USER_ERROR", "exit_status", "give_up", "importing", "tell"]
 
@@ -35,6 +35,9 @@ def exit_status(command: str, body: Callable[[], int | None]) -> int:
     except BrokenPipeError:
         give_up(sys.stdout)  # the reader has gone (`| head`)
         return EXIT_CLOSED_PIPE
+    except MemoryError as error:
+        _tell_error(command, f"out of memory ({first_line(error)}): free some, or ask for less")
+        return EXIT_USER_ERROR
     except OSError as error:
         if error.filename is None:
             raise

@@ -101,7 +101,7 @@ def heatmap_of(name: str) -> Heatmap:
         raise ConfigError(f"--heatmap {name!r} is neither .html nor .png: name a file that ends in one of them")
     if importlib.util.find_spec("matplotlib") is None:
         raise ConfigError(
-            "a .png heatmap needs matplotlib: pip install 'charrnn[train]', or name an .html file, which needs nothing"
+            "a .png heatmap needs matplotlib: pip install matplotlib, or name an .html file, which needs nothing"
         )
     with importing(COMMAND):
         from charrnn.cli.heatmap_png import PngHeatmap

@@ -61,7 +61,7 @@ class ModelMetadata:
 def _check_version(version: int) -> None:
     if version > FORMAT_VERSION:
         raise ModelFileError(
-            f"it has format version {version} and this charrnn reads {FORMAT_VERSION}: pip install --upgrade charrnn"
+            f"it has format version {version} and this charrnn reads {FORMAT_VERSION}: install a newer charrnn"
         )
     if version < FORMAT_VERSION:
         raise ModelFileError(f"its format version {version} is unknown: export it again with `charrnn-export RUN`")

@@ -89,9 +89,13 @@ class StepModel(ABC):
         Returns ids int64 [length, sampler.num_samples], and where the texts stand after them.
         """
         text = self._all_but_one_read(text).rows(sampler.num_samples)
-        written = [self._write_group(text, sampler, group, length) for group in range(len(sampler.groups))]
-        ids = np.concatenate([ids for ids, _ in written], axis=1)
-        memory = tuple(np.concatenate(parts, axis=1) for parts in zip(*(state for _, state in written), strict=True))
+        ids = np.empty((length, sampler.num_samples), np.int64)
+        memory = tuple(map(np.empty_like, text.memory))
+        for group, rows in enumerate(sampler.groups):
+            here = slice(rows.start, rows.stop)
+            ids[:, here], state = self._write_group(text, sampler, group, length)
+            for whole, part in zip(memory, state, strict=True):
+                whole[:, here] = part
         return ids, TextState(memory, ids[-1:])
 
     def _all_but_one_read(self, text: TextState) -> TextState:

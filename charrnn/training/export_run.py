@@ -8,6 +8,7 @@ from charrnn.errors import RunError, VocabularyError
 from charrnn.export import OPSET, Weights, export_onnx
 from charrnn.model import CharRNN, ModelConfig
 from charrnn.training.checkpoint import Checkpoint, Progress
+from charrnn.training.failures import is_out_of_memory
 from charrnn.training.run_directory import RunDirectory
 from charrnn.training.tracking import MetricsFile, Record
 
@@ -63,6 +64,8 @@ def load_model(directory: RunDirectory, checkpoint: Checkpoint, **changes: Any) 
         model = CharRNN(ModelConfig(vocabulary_size=rows, **description["config"]["model"] | changes))
         model.load_state_dict(checkpoint.model)
     except (KeyError, TypeError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         raise RunError(
             f"{directory.config}: does not describe the model of step {checkpoint.progress.step}: restore it"
         ) from error

@@ -9,7 +9,7 @@ from torch.distributed import DistError
 from charrnn.errors import TrainingError, first_line
 from charrnn.training.config import TrainConfig
 
-__all__ = ["lost_process", "out_of_memory"]
+__all__ = ["is_out_of_memory", "lost_process", "out_of_memory"]
 
 _NO_MEMORY = (
     "allocate memory",
@@ -21,11 +21,18 @@ _NO_MEMORY = (
 """What the messages of allocators have in common: torch raises RuntimeError for most."""
 
 
-def out_of_memory(error: BaseException, config: TrainConfig) -> TrainingError | None:
-    """What to say of `error` where it means that memory was asked for that is not there; else None."""
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` means that memory was asked for that is not there."""
     by_message = isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+    # safetensors, in Rust, could not make the object for a checkpoint's bytes.
+    by_panic = type(error).__name__ == "PanicException" and "pointer is null" in str(error)
     by_number = isinstance(error, OSError) and error.errno == errno.ENOMEM
-    if not (by_message or by_number or isinstance(error, MemoryError | torch.OutOfMemoryError)):
+    return by_message or by_panic or by_number or isinstance(error, MemoryError | torch.OutOfMemoryError)
+
+
+def out_of_memory(error: BaseException, config: TrainConfig) -> TrainingError | None:
+    """What to say of `error` where it `is_out_of_memory`; else None."""
+    if not is_out_of_memory(error):
         return None
     batch, model = config.batch, config.model
     return TrainingError(

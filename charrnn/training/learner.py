@@ -16,6 +16,7 @@ from charrnn.model import CharRNN
 from charrnn.text.batches import Batches
 from charrnn.training.checkpoint import Checkpoint, Progress, load_optimiser_tensors, optimiser_tensors
 from charrnn.training.config import TrainConfig
+from charrnn.training.failures import is_out_of_memory
 from charrnn.training.run_directory import as_json
 from charrnn.training.schedule import learning_rate, warmup_steps
 
@@ -182,6 +183,8 @@ class Learner:
             if self.accelerator.scaler is not None and checkpoint.progress.gradient_scaler is not None:
                 self.accelerator.scaler.load_state_dict(checkpoint.progress.gradient_scaler)
         except (KeyError, IndexError, RuntimeError) as error:
+            if is_out_of_memory(error):
+                raise
             raise RunError(
                 f"the checkpoint of step {checkpoint.progress.step} is not this model's ({first_line(error)}): "
                 "restore the run from a copy, or start another"

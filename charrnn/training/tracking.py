@@ -109,9 +109,12 @@ def _check_project(project: str) -> None:
 def _logged_in() -> bool:
     """Whether W&B itself finds a login, in whichever of its places."""
     import wandb
-    from wandb.sdk import wandb_setup
-    from wandb.sdk.lib import wbauth  # the public wandb.login would greet the user, which takes a network
 
+    try:  # not public, but the public wandb.login would greet the user, which takes a network
+        from wandb.sdk import wandb_setup
+        from wandb.sdk.lib import wbauth
+    except ImportError:  # a later wandb keeps it elsewhere: the key in the environment is the place that will last
+        return bool(os.environ.get("WANDB_API_KEY"))
     try:
         Path.home()  # where this fails, W&B's settings are half read, and stay so
         host = wandb_setup.singleton().settings.base_url

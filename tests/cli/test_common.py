@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from charrnn.cli.common import exit_status
@@ -32,6 +33,13 @@ def test_what_the_system_says_of_a_file_is_one_line(capsys: pytest.CaptureFixtur
 
     assert exit_status("charrnn", body) == 2
     assert capsys.readouterr().err == "charrnn: error: gone for ever: No such file or directory\n"
+
+
+def test_memory_that_is_not_there_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_status("charrnn", lambda: len(np.zeros(2**58))) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("charrnn: error: out of memory (Unable to allocate 2.00 EiB ")
+    assert line.endswith("): free some, or ask for less")
 
 
 def test_an_error_that_names_no_file_is_ours() -> None:

@@ -12,7 +12,9 @@ import onnx
 import pytest
 
 from charrnn import OnnxModel
+from charrnn.cli import export
 from charrnn.cli.export import main
+from charrnn.errors import RunError
 from tests.conftest import Finished
 
 Command = Callable[..., tuple[int, str, str]]
@@ -282,3 +284,12 @@ def test_a_damaged_best_checkpoint_is_passed_over_unless_it_is_the_last(command:
         "restore one from a copy, or start another run",
     ]
     assert not (run / "model.onnx").exists()
+
+
+def test_the_checkpoints_that_there_are_are_named_in_the_order_of_their_steps(tmp_path: Path) -> None:
+    for step in (99_999_999, 100_000_000, 5):
+        path = tmp_path / "checkpoints" / f"step-{step:08d}"
+        path.mkdir(parents=True)
+        (path / "manifest.json").touch()
+    with pytest.raises(RunError, match="it has: step-00000005, step-99999999, step-100000000"):
+        export._checkpoint(tmp_path, tmp_path / "checkpoints", "step-1")

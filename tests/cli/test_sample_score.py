@@ -127,10 +127,10 @@ def test_texts_that_cannot_be_scored(path: Path, content: bytes, named: str) -> 
 def test_a_long_text_takes_no_more_memory_than_a_short_one(path: Path) -> None:
     """20 MB through a pipe: what is read is neither kept nor decoded at once."""
     script = (
-        "import resource, sys\n"
+        "import re, sys\n"
         "from charrnn.cli.sample import main\n"
         "status = main(sys.argv[1:])\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)\n"
+        "print(re.search('VmHWM:([^k]+)', open('/proc/self/status').read())[1], file=sys.stderr)\n"
         "sys.exit(status)\n"
     )
 
@@ -290,10 +290,11 @@ def test_a_picture_of_any_characters_and_of_a_long_text(tmp_path: Path) -> None:
     assert picture_of(path, "\n\n", tmp_path).shape[0] < 300
 
 
-def test_a_title_of_what_its_font_lacks(tmp_path: Path) -> None:
+def test_a_title_of_what_its_font_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A missing glyph would be a warning on standard error, which is an error here. 𝙰 is in the text's font alone."""
-    path = HandMade(characters="\n ab漢").save(tmp_path / "漢字𝙰😀\x1b.onnx")
-    assert picture_of(path, "ab漢\n", tmp_path).shape[0] > 100
+    monkeypatch.chdir(tmp_path)
+    path = HandMade(characters="\n ab漢").save(Path("漢字𝙰😀\x1b.onnx"))
+    assert picture_of(path, "ab漢\n", Path()).shape[0] > 100
 
 
 def test_a_picture_without_matplotlib_is_refused_before_the_text_is_read(path: Path) -> None:
@@ -301,7 +302,7 @@ def test_a_picture_without_matplotlib_is_refused_before_the_text_is_read(path: P
     command = [COMMAND[0], "-c", script, str(path), "--score", "missing.txt", "--heatmap", "a.png"]
     result = subprocess.run(command, capture_output=True, check=False)
     assert result.returncode == EXIT_USER_ERROR
-    assert b"a .png heatmap needs matplotlib: pip install 'charrnn[train]'" in only_line(result.stderr)
+    assert b"a .png heatmap needs matplotlib: pip install matplotlib, or name" in only_line(result.stderr)
 
 
 def test_a_heatmap_that_cannot_be_written(path: Path, text: Path, tmp_path: Path) -> None:

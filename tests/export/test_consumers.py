@@ -38,11 +38,13 @@ def output(*command: str | Path, cwd: Path | None = None) -> str:
     return done.stdout
 
 
-def check(model_file: Path, *command: str | Path) -> None:
-    expected = output(sys.executable, EXPORT / "greedy.py", model_file, PROMPT, str(LENGTH))
-    assert len(expected) == len(PROMPT) + LENGTH + 1
-    assert len(set(expected)) > 8, "and not a few letters for ever"
-    assert output(*command, model_file, PROMPT, str(LENGTH)) == expected
+@pytest.fixture(scope="module")
+def expected(model_file: Path) -> str:
+    """What Python writes."""
+    text = output(sys.executable, EXPORT / "greedy.py", model_file, PROMPT, str(LENGTH))
+    assert len(text) == len(PROMPT) + LENGTH + 1
+    assert len(set(text)) > 8, "and not a few letters for ever"
+    return text
 
 
 @pytest.fixture(scope="session")
@@ -79,12 +81,12 @@ def once(lock: Path, made: Path, make: Callable[[], object]) -> None:
             make()
 
 
-def test_node_writes_the_same_text(model_file: Path, node_client: Path) -> None:
-    check(model_file, "node", node_client)
+def test_node_writes_the_same_text(model_file: Path, expected: str, node_client: Path) -> None:
+    assert output("node", node_client, model_file, PROMPT, str(LENGTH)) == expected
 
 
-def test_cpp_writes_the_same_text(model_file: Path, cpp_client: Path) -> None:
-    check(model_file, cpp_client)
+def test_cpp_writes_the_same_text(model_file: Path, expected: str, cpp_client: Path) -> None:
+    assert output(cpp_client, model_file, PROMPT, str(LENGTH)) == expected
 
 
 @pytest.mark.parametrize("consumer", ["node", "cpp"])

@@ -1,5 +1,7 @@
 """generate() is the notebook's: the prompt primes the model, and comes back with its continuation."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -96,3 +98,29 @@ def test_ids_of_another_vocabulary(model: OnnxModel, wrong: int) -> None:
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match="No such file"):
         generate(tmp_path / "missing.onnx", "abc")
+
+
+def test_a_text_does_not_depend_on_how_many_are_made_beside_it(model: OnnxModel) -> None:
+    """Many are written in groups of equal size, at most 128."""
+    many = generate_many(model, "abc", 40, num_samples=300, seed=3)
+    assert len(set(many)) == 300
+    for fewer in (1, 2, 128, 129, 257):
+        assert generate_many(model, "abc", 40, num_samples=fewer, seed=3) == many[:fewer]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="not here: only Linux tells a process's peak memory")
+def test_many_samples_of_a_large_vocabulary_take_little_memory(tmp_path: Path) -> None:
+    """4,096 texts, a vocabulary of 4,000: all logits of a character, and the noise for them, would be 280 MB."""
+    path = HandMade(characters="".join(map(chr, range(0x4E00, 0x4E00 + 4000)))).save(tmp_path / "model.onnx")
+    script = (
+        "import re, sys\n"
+        "from charrnn.runtime import generate_many, load\n"
+        "def peak(): return int(re.search('VmHWM:([^k]+)', open('/proc/self/status').read())[1])\n"
+        "model = load(sys.argv[1])\n"
+        "generate_many(model, '', 1, num_samples=2)\n"
+        "before = peak()\n"
+        "generate_many(model, '', 1, num_samples=4096)\n"
+        "print(peak() - before)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", script, path], capture_output=True, check=True)
+    assert int(result.stdout) < 120_000  # KiB

@@ -121,7 +121,7 @@ def test_our_metadata_on_another_graph(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
-        ("charrnn.format_version", "2", "format version 2 and this charrnn reads 1: pip install --upgrade charrnn"),
+        ("charrnn.format_version", "2", "format version 2 and this charrnn reads 1: install a newer charrnn"),
         ("charrnn.format_version", "0", "format version 0"),
         ("charrnn.format_version", "one", "charrnn.format_version is not a JSON integer: 'one'"),
         ("charrnn.format_version", "true", "charrnn.format_version is not a JSON integer"),

@@ -46,13 +46,15 @@ def distribution(logits: np.ndarray, temperature: float, top_k: int, top_p: floa
 )
 def test_frequencies(temperature: float, top_k: int, top_p: float) -> None:
     """Chi-square: by the Wilson-Hilferty approximation no statistic lies 4 standard deviations out."""
-    draws = 20_000
-    sampler = Sampler(SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p), 0, B)
-    chosen = np.stack([sampler.choose(LOGITS) for _ in range(draws)])
+    steps, copies = 200, 100
+    draws = steps * copies
+    sampler = Sampler(SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p), 0, B * copies)
+    logits = np.repeat(LOGITS, copies, axis=0)
+    chosen = np.stack([sampler.choose(logits).reshape(B, copies) for _ in range(steps)], axis=1)
     for row in range(B):
         probabilities = distribution(LOGITS[row], temperature, top_k, top_p)
         possible = probabilities > 0
-        counts = np.bincount(chosen[:, row], minlength=V)
+        counts = np.bincount(chosen[row].ravel(), minlength=V)
         assert counts[~possible].sum() == 0
         degrees = possible.sum() - 1
         if degrees == 0:
@@ -65,11 +67,12 @@ def test_frequencies(temperature: float, top_k: int, top_p: float) -> None:
 
 def test_rows_are_independent() -> None:
     """Rows of equal logits agree as often as chance has them agree."""
-    draws = 20_000
-    sampler = Sampler(SamplingConfig(), 0, 2)
-    chosen = np.stack([sampler.choose(LOGITS[[0, 0]]) for _ in range(draws)])
+    steps, pairs = 200, 100
+    draws = steps * pairs
+    sampler = Sampler(SamplingConfig(), 0, 2 * pairs)
+    chosen = np.stack([sampler.choose(LOGITS[[0] * 2 * pairs]) for _ in range(steps)])
     expected = float((softmax(LOGITS[0], 1.0) ** 2).sum())
-    agreeing = float((chosen[:, 0] == chosen[:, 1]).mean())
+    agreeing = float((chosen[:, ::2] == chosen[:, 1::2]).mean())
     assert abs(agreeing - expected) < 4 * math.sqrt(expected * (1 - expected) / draws)
 
 

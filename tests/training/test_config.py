@@ -10,6 +10,7 @@ import pytest
 
 import charrnn.training.config as config_module
 from charrnn.errors import ConfigError
+from charrnn.model import Architecture
 from charrnn.training.config import BatchConfig, LogConfig, OptimiserConfig, TextConfig, TrainConfig
 from charrnn.training.presets import PRESETS
 
@@ -51,6 +52,9 @@ NAN, INF = float("nan"), float("inf")
         (LogConfig, "sample_length", -1, "log.sample_length is -1: it must be at least 0"),
         (LogConfig, "sample_temperature", -0.5, "log.sample_temperature is -0.5: it must be at least 0"),
         (LogConfig, "sample_temperature", INF, "log.sample_temperature is inf: it must be a finite number"),
+        (Architecture, "hidden_size", 0, "model.hidden_size is 0: it must be at least 1"),
+        (Architecture, "hidden_size", 10**20, f"model.hidden_size is {10**20}: it must be at most {2**20}"),
+        (Architecture, "num_layers", 2**20 + 1, f"model.num_layers is {2**20 + 1}: it must be at most {2**20}"),
         (TrainConfig, "epochs", 0, "epochs is 0: it must be at least 1"),
         (TrainConfig, "keep_checkpoints", 0, "keep_checkpoints is 0: it must be at least 1"),
         (TrainConfig, "max_steps", -1, "max_steps is -1: it must be at least 0"),

@@ -5,13 +5,12 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.conftest import Finished, command_line, finish
+from tests.conftest import Finished, Once, command_line, finish
 
 pytestmark = pytest.mark.distributed
 
@@ -27,8 +26,6 @@ FLAGS = (
 ).split()
 TOLERANCE = 1e-5
 """What the project promises over 50 steps; gradients are summed in another order, which is 1e-7 a step."""
-
-Once = Callable[[str, Callable[[Path], Finished]], Finished]
 
 
 def accelerate_launch(processes: int | None, *arguments: object, config: str = "accelerate_config.yaml") -> list[str]:
@@ -84,8 +81,13 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 
 def one_process(once: Once, text: Path, mode: str) -> Finished:
+    """Without a launcher, or (`windows`) with the topology of one GPU, which trains on the CPU here."""
+
     def make(path: Path) -> Finished:
-        return finish(path, command_line("train.py", text, *FLAGS, "--batch.mode", mode, "--run-dir", path))
+        words = [text, *FLAGS, "--batch.mode", mode]
+        if mode == "windows":
+            return launch(path, None, *words, config="launch/one_gpu.yaml")
+        return finish(path, command_line("train.py", *words, "--run-dir", path))
 
     run = once(f"one-{mode}", make)
     assert run.returncode == 0, run.stderr
@@ -93,7 +95,13 @@ def one_process(once: Once, text: Path, mode: str) -> Finished:
 
 
 def two_processes(once: Once, text: Path, mode: str) -> Finished:
-    run = once(f"two-{mode}", lambda path: launch(path, 2, text, *FLAGS, "--batch.mode", mode))
+    """As the README says it, or (`windows`) as many as the topology for CPUs says."""
+
+    def make(path: Path) -> Finished:
+        topology = (None, "launch/cpu.yaml") if mode == "windows" else (2, "accelerate_config.yaml")
+        return launch(path, topology[0], text, *FLAGS, "--batch.mode", mode, config=topology[1])
+
+    run = once(f"two-{mode}", make)
     assert run.returncode == 0, run.stderr
     return run
 

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from charrnn.training.checkpoint import newest_first, read_checkpoint
+from charrnn.training.export_run import load_model
 from charrnn.training.failures import lost_process, out_of_memory
 from charrnn.training.presets import PRESETS
-from tests.conftest import command_line, finish
+from charrnn.training.run_directory import RunDirectory
+from tests.conftest import Finished, command_line, finish
 from tests.training.anything import one_line
 
 CONFIG = PRESETS["text"]()
@@ -52,13 +55,21 @@ def test_memory_that_is_not_there_is_one_line(act: Callable[[], object]) -> None
         RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
         MemoryError(),
+        type("PanicException", (BaseException,), {})("PyObject pointer is null"),
     ],
 )
-def test_a_gpu_s_memory_too(error: BaseException) -> None:
-    """The messages are those of torch 2.11 on a GPU, written down."""
+def test_a_gpu_s_memory_too_and_that_for_a_checkpoint_s_bytes(error: BaseException) -> None:
+    """The messages are those of torch 2.11 on a GPU, and of safetensors under RLIMIT_AS, written down."""
     found = out_of_memory(error, CONFIG)
     assert found is not None
     assert one_line(found).endswith(REMEDY)
+
+
+def test_a_model_that_does_not_fit_is_not_taken_for_a_spoilt_one(trained: Finished) -> None:
+    """A config.json that asks for too much is as good an example as a machine that has too little."""
+    checkpoint = read_checkpoint(newest_first(trained.run / "checkpoints")[0])
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        load_model(RunDirectory(trained.run), checkpoint, hidden_size=2**20)
 
 
 def test_another_error_is_neither() -> None:

@@ -99,6 +99,16 @@ def test_windows_start_from_zero_and_carry_nothing(accelerator: Accelerator) -> 
         assert learner.state is None
 
 
+@pytest.mark.parametrize(("behaviour", "steps"), [(2, 1), (1, 100)])
+def test_a_short_run_has_a_short_warm_up_if_it_began_so(accelerator: Accelerator, behaviour: int, steps: int) -> None:
+    """18 steps, all within the 100 that were asked for."""
+    config = replace(changed(CONFIG, "optimiser", warmup_steps=100), behaviour=behaviour)
+    learner = learner_of(accelerator, config)
+    assert (learner.total_steps, learner.warmup_steps) == (18, steps)
+    learner.train_step()
+    assert learner.last_learning_rate == pytest.approx(3e-3 / steps)
+
+
 @MODES
 def test_the_first_step_is_adamw_on_the_mean_loss(accelerator: Accelerator, config: TrainConfig) -> None:
     """By hand: gradient of the mean over the whole batch, clipped, biases without decay, the schedule's first rate."""

@@ -124,6 +124,7 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_been(
         ends_at(stop, number, *words(run))
         said = capsys.readouterr().out
         assert (f"run       {run}, resumed at step {before}\n" in said) == (before > 0)
+        assert "8 epochs; a short run: 4 steps of warm-up, not 10\n" in said
         assert said.splitlines()[-1] == f"stopped by signal {number} at step {stop}; the same command continues"
         assert newest(run) == stop
         # All that is due by now, but the evaluation of this step: it was not made before the stop.

@@ -175,6 +175,17 @@ def test_the_host_of_wandb_login_host(home: Path, monkeypatch: pytest.MonkeyPatc
     assert mode_of("auto") == mode_of("online") == "online"
 
 
+@pytest.mark.parametrize(("key", "mode"), [(KEY, "online"), ("", "offline")])
+def test_a_wandb_that_looks_for_logins_elsewhere(
+    home: Path, monkeypatch: pytest.MonkeyPatch, key: str, mode: str
+) -> None:
+    """Its own function is not public: without it the key in the environment still counts."""
+    monkeypatch.setitem(sys.modules, "wandb.sdk.lib.wbauth", None)
+    monkeypatch.delattr("wandb.sdk.lib.wbauth", raising=False)
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    assert wandb_mode("auto", "charrnn") == mode
+
+
 def test_a_netrc_elsewhere_and_one_that_is_broken(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log_in(home, "api.wandb.ai")
     (home / ".netrc").rename(home / "moved")
