@@ -15,6 +15,7 @@ each mutant is tested in a fork of it.
 """
 
 import argparse
+import gc
 import hashlib
 import importlib
 import json
@@ -28,7 +29,7 @@ import signal
 import sys
 import time
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
@@ -41,6 +42,7 @@ from cosmic_ray.ast import ast_nodes, get_ast
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
 from filelock import FileLock, Timeout
+from hypothesis import Phase, settings
 from parso.tree import NodeOrLeaf
 
 ROOT = Path(__file__).parents[1]
@@ -49,6 +51,25 @@ RESULTS = PLACE / "results.jsonl"
 NATIVE = "charrnn/model/native.cpp"
 FILES = ["charrnn/model", "charrnn/text", "charrnn/runtime"]
 FILES += [f"charrnn/training/{name}.py" for name in ("learner", "evaluation", "schedule", "checkpoint")]
+TESTS = {
+    "model/config": "tests/model/test_char_rnn.py",
+    "model/cpu": "tests/model/test_native.py",
+    "model/fused": "tests/model/test_recurrence.py",
+    "model/initialisation": "tests/model/test_char_rnn.py",
+    "model/native": "tests/model/test_native.py tests/model/test_loss.py tests/model/test_recurrence.py",
+    "runtime/model": "tests/runtime/test_onnx_model.py tests/runtime/test_stream.py",
+    "runtime/scan_sessions": "tests/runtime/test_scan.py",
+    "runtime/scoring": "tests/runtime/test_scoring.py tests/training/test_evaluation.py",
+    "runtime/session": "tests/runtime/test_onnx_model.py",
+    "runtime/splitmix": "tests/runtime/test_sampling.py",
+    "runtime/step": "tests/runtime/test_stream.py tests/runtime/test_scoring.py tests/runtime/test_scan.py",
+    "text/arrow": "tests/text/test_stream.py tests/text/test_prepare.py",
+    "text/prepared": "tests/text/test_prepare.py",
+    "text/progress": "tests/text/test_download.py",
+    "text/steps": "tests/text/test_steps.py tests/text/test_normaliser.py",
+    "text/stream": "tests/text/test_stream.py tests/text/test_batches.py",
+}
+"""Of modules whose tests are not those of their name alone."""
 LOSSES = "tests/training/test_golden_losses.py"
 FURTHER = {
     "model": [LOSSES, "tests/training/test_learner.py tests/training/test_evaluation.py", "tests/test_export.py"],
@@ -60,7 +81,7 @@ FURTHER = {
 _APART = {"BitAnd", "BitOr", "BitXor", "LShift", "RShift", "Is", "IsNot"}
 """Operators that are another's equal (`is` for `==`), or no number's (`|` for `+`), and say nothing of a test."""
 LIBRARIES = ["accelerate", "datasets", "hypothesis", "onnx", "onnxruntime", "pytest", "torch"]
-FLAGS = "-x -q -p no:cacheprovider -W ignore::pytest.PytestAssertRewriteWarning"
+FLAGS = "-x -q -p no:cacheprovider -p xdist -p _hypothesis_pytestplugin -W ignore::pytest.PytestAssertRewriteWarning"
 """That warning: hypothesis is imported before pytest starts."""
 SHARE, LEAST_SECONDS = 10, 60
 """Tests may take SHARE times as long as without a mutant, and that much at least."""
@@ -132,14 +153,17 @@ def _is_tried(name: str) -> bool:
 
 
 def _says_nothing(node: NodeOrLeaf) -> bool:
-    """Whether the node is in an annotation, or in an assertion, which nothing should ever see fail."""
+    """Whether the node is in an annotation, in an assertion, which nothing should ever see fail, or a marker."""
     while parent := node.parent:
         is_annotation = (
             parent.type == "tfpdef"
             or (parent.type == "annassign" and node is parent.children[1])
             or (parent.type == "funcdef" and node is parent.annotation)
         )
-        is_marker = parent.type == "parameters" and node.type == "operator"  # what only says how to call
+        is_marker = (  # what only forbids
+            (parent.type == "parameters" and node.type == "operator")
+            or (parent.type == "argument" and parent.get_first_leaf().value in ("frozen", "kw_only", "strict"))
+        )
         if is_annotation or is_marker or node.type == "assert_stmt":
             return True
         node = parent
@@ -180,12 +204,12 @@ def native_edits() -> Iterator[Mutant]:
 def stages_of(file: str) -> list[str]:
     """Arguments of pytest, to be tried in this order."""
     if file == NATIVE:
-        return ["tests/model"]
+        return ["tests/model/test_recurrence.py tests/model/test_loss.py -k native"]  # others see that it was edited
     path = Path(file)
     room = path.parent.name
-    own = Path("tests", room, f"test_{path.stem}.py")
+    own = TESTS.get(f"{room}/{path.stem}", f"tests/{room}/test_{path.stem}.py")
     rest = [] if room == "training" else [f"tests/{room}"]
-    return [*([str(own)] if (ROOT / own).exists() else []), *rest, *FURTHER[room]]
+    return [own, *rest, *FURTHER[room]]
 
 
 class Laboratory:
@@ -250,6 +274,7 @@ class Laboratory:
         os.dup2(output, 2)
         os.chdir(self.tree)
         os.environ |= {"PYTHONPATH": str(self.tree), "PYTHONDONTWRITEBYTECODE": "1"}
+        os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # looking for plugins takes longer than most tests
         sys.dont_write_bytecode = True
         sys.path[0] = str(self.tree)
         return int(importlib.import_module("pytest").main([*stage.split(), *FLAGS.split()]))
@@ -268,24 +293,31 @@ def laboratory() -> Laboratory:
     return Laboratory()
 
 
-def result_of(mutant: Mutant, tests: str) -> dict[str, str]:
-    """What became of it: `by` is what failed, empty where nothing did. It is kept, under the state of the tests."""
-    result = {"key": mutant.key, "file": mutant.file, "edit": mutant.edit, "tests": tests}
-    result["by"] = laboratory().what_fails(mutant)
-    with RESULTS.open("a") as file:
-        file.write(json.dumps(result) + "\n")
-    return result
+def try_all(mutants: list[Mutant], tests: str) -> list[dict[str, str]]:
+    """What became of each: `by` is what failed, empty where nothing did. It is kept, under the state of the tests."""
+    results = []
+    for mutant in mutants:
+        result = {"key": mutant.key, "file": mutant.file, "edit": mutant.edit, "tests": tests}
+        result["by"] = laboratory().what_fails(mutant)
+        with RESULTS.open("a") as file:
+            file.write(json.dumps(result) + "\n")
+        results.append(result)
+    return results
 
 
 def results_of(mutants: list[Mutant], processes: int) -> Iterator[dict[str, str]]:
-    """Of what died and of what these tests let live, as it is known; then of the others."""
+    """Of what died and of what these tests let live, as it is known; then of the others, a file by one process."""
     tests = digest(*(file.read_text() for file in sorted((ROOT / "tests").rglob("*.py"))))
     lines = RESULTS.read_text().splitlines() if RESULTS.exists() else []
     known = {result["key"]: result for result in map(json.loads, lines) if result["by"] or result["tests"] == tests}
     yield from (known[mutant.key] for mutant in mutants if mutant.key in known)
-    rest = [mutant for mutant in mutants if mutant.key not in known]
+    rest = defaultdict(list)
+    for mutant in mutants:
+        if mutant.key not in known:
+            rest[mutant.file].append(mutant)
     with ProcessPoolExecutor(processes, multiprocessing.get_context("fork")) as pool:
-        yield from pool.map(result_of, rest, repeat(tests))
+        for results in pool.map(try_all, rest.values(), repeat(tests)):
+            yield from results
 
 
 def chosen(only: str, count: int) -> list[Mutant]:
@@ -333,6 +365,10 @@ def main() -> int:
             mutants = chosen(options.only, options.count)
             for name in LIBRARIES:
                 importlib.import_module(name)
+            # A failure is enough: what makes it is not simplified.
+            settings.register_profile("mutants", phases=[Phase.explicit, Phase.generate], derandomize=True)
+            settings.load_profile("mutants")
+            gc.freeze()  # else each fork copies what is collected
             return 0 if report(results_of(mutants, options.processes)) else 1
     except Timeout:
         sys.exit(f"{PLACE}: process {holder.read_text()} changes the code here; wait for its end")

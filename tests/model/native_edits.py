@@ -6,13 +6,13 @@ Each old text stands in the source exactly once.
 EDITS = [
     # which numbers there are
     ("(1u << count) - 1", "(1u << count) - 2"),
-    ("return (size + COLUMNS - 1) / COLUMNS * COLUMNS;", "return (size + COLUMNS) / COLUMNS * COLUMNS;"),
+    ("return (size + COLUMNS - 1) / COLUMNS * COLUMNS;", "return (size + COLUMNS - 2) / COLUMNS * COLUMNS;"),
     # float32 and bfloat16
     ("DEPTH = 1, TERMS = 7", "DEPTH = 1, TERMS = 4"),
     ("DEPTH = 2, TERMS = 4", "DEPTH = 2, TERMS = 2"),
     ("_mm512_fmadd_ps(_mm512_set1_ps(*row)", "_mm512_fnmadd_ps(_mm512_set1_ps(*row)"),
     ("odd = rows > 1 ? row(1) : zero", "odd = rows > 0 ? row(1) : zero"),
-    ("_mm512_or_si512(even, _mm512_slli_epi32(odd, 16))", "_mm512_or_si512(odd, _mm512_slli_epi32(even, 16))"),
+    ("_mm512_or_si512(even, _mm512_slli_epi32(odd, 16))", "_mm512_or_si512(even, _mm512_slli_epi32(even, 16))"),
     # the exponential and tanh
     ("1.f / 6, 1.f / 24", "1.f / 6, 1.f / 23"),
     ("_mm512_set1_ps(-2.12194440e-4f)", "_mm512_set1_ps(2.12194440e-4f)"),
@@ -32,7 +32,7 @@ EDITS = [
     ("step || state ? before : nullptr", "step ? before : nullptr"),
     ("std::swap(before, now);", ""),
     ("row - begin) * stride, state + row * H", "row - begin) * stride, state"),
-    ("const int64_t begin = B * thread / threads, end", "const int64_t begin = 0, end"),
+    ("const int64_t begin = B * thread / threads, end", "const int64_t begin = B * thread / threads + 1, end"),
     # sums of outer products
     ("count - n, first(size - j), to)", "CHUNK, first(size - j), to)"),
     ("const int64_t rows = std::min(M - i, ROWS);", "const int64_t rows = ROWS;"),

@@ -200,3 +200,10 @@ def test_initialisations() -> None:
 def test_impossible_sizes_are_named(change: dict[str, float], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         replace(CONFIG, **change)
+
+
+@pytest.mark.parametrize("size", [1, 2**20])
+def test_the_least_and_the_most(size: int) -> None:
+    ModelConfig(vocabulary_size=size, embedding_size=size, hidden_size=size, num_layers=size)
+    with pytest.raises(ConfigError, match="it must be at most 1048576"):
+        replace(CONFIG, hidden_size=2**20 + 1)

@@ -17,6 +17,7 @@ EXECUTIONS = [
 ]
 SIZES = [(1, 1, 1), (1, 3, 5), (7, 1, 4), (6, 3, 5), (33, 5, 17)]  # T, B, H: all different, so no transpose can pass
 SIZES += [(3, 19, 45), (4, 37, 33), (2, 16, 64), (5, 8, 70)]  # around the tiles of `native`: 8 rows, 32 columns
+SIZES += [(5, 80, 6)]  # rows enough for `native` to share out the sum over them among threads
 # To each other, relative to the largest: float64 and float32 differ by the order of sums over up to 33 steps; bfloat16
 # has 8 bits, and rounds every state to them.
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 2e-6, torch.bfloat16: 0.03}
@@ -70,6 +71,15 @@ def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor], dtype: torch
         assert ours[what].dtype == dtype, what
         difference = (ours[what].double() - expected.double()).abs().max().item()
         assert difference <= TOLERANCES[dtype] * max(1.0, expected.abs().max().item()), what
+
+
+@pytest.mark.parametrize(("execution", "dtype"), PAIRS, ids=str)
+def test_tanh_is_as_exact_as_the_dtype(execution: str, dtype: torch.dtype) -> None:
+    inputs = torch.linspace(-12, 12, 1000).to(dtype).view(1, 4, 250)
+    outputs = run_of(execution, dtype)(inputs, inputs.new_zeros(4, 250), inputs.new_zeros(250, 250))
+    # bfloat16: the rounding of the result; the others: of a few operations.
+    relative = 1.1 * 2**-8 if dtype == torch.bfloat16 else 16 * torch.finfo(dtype).eps
+    torch.testing.assert_close(outputs.double(), inputs.double().tanh(), rtol=relative, atol=0)
 
 
 @pytest.mark.parametrize(("execution", "dtype"), PAIRS, ids=str)

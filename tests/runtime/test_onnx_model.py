@@ -38,6 +38,7 @@ def test_attributes_come_from_the_metadata(tmp_path: Path) -> None:
     assert model.normaliser("ABC") == "abc"
     assert model.config == {"hidden_size": 7, "num_layers": 2, "vocabulary_size": len(CHARACTERS)}
     assert model.training["test_loss_nats"] == 1.5
+    assert len(repr(model)) < 100  # not its weights
 
 
 def test_a_run_directory_stands_for_its_model(tmp_path: Path) -> None:
@@ -167,10 +168,14 @@ def test_text_that_is_not_utf8(
     assert capfdbinary.readouterr() == (b"", b"")
 
 
-def test_a_vocabulary_of_another_size(tmp_path: Path) -> None:
+@pytest.mark.parametrize("characters", ["abc", CHARACTERS + "lmn"])
+def test_a_vocabulary_of_another_size(tmp_path: Path, characters: str) -> None:
     proto = HandMade().proto()
-    helper.set_model_props(proto, HandMade(characters="abc").metadata())
-    assert f"scores {len(CHARACTERS)} characters and its vocabulary has 3" in refusal_of(proto, tmp_path)
+    (table,) = (tensor for tensor in proto.graph.initializer if tensor.name == "table")
+    table.CopyFrom(numpy_helper.from_array(np.zeros((99, 7), np.float32), "table"))  # it can read more than it scores
+    helper.set_model_props(proto, HandMade(characters=characters).metadata())
+    expected = f"scores {len(CHARACTERS)} characters and its vocabulary has {len(characters)}"
+    assert expected in refusal_of(proto, tmp_path)
 
 
 @pytest.mark.parametrize("field", ["ir_version", "opset"])
@@ -194,7 +199,7 @@ def test_weights_in_a_second_file(tmp_path: Path) -> None:
 def test_a_token_of_another_shape(tmp_path: Path, token_shape: list[int | str]) -> None:
     proto = HandMade().proto()
     proto.graph.input[0].CopyFrom(helper.make_tensor_value_info("token", TensorProto.INT64, token_shape))
-    refusal_of(proto, tmp_path)
+    assert "its input token is" in refusal_of(proto, tmp_path)
 
 
 @pytest.mark.parametrize("state_shape", [["layers", "batch", 7], [1, 1, 7], [1, "batch", 8], ["batch", 7], [9, "b", 7]])

@@ -187,6 +187,12 @@ def test_damaged_files_are_refused_or_written_from(tmp_path: Path) -> None:
     assert outcomes == {"written", "refused in 1 line"}
 
 
+def test_the_last_noise_is_drawn_for_what_is_left(model: OnnxModel) -> None:
+    ids, _ = model.write(TextState(model.initial_state(1), np.array([[4]])), Sampler(SamplingConfig(), 1, 64), 100)
+    assert ids.shape == (100, 64)
+    assert 2**16 // (64 * len(CHARACTERS)) == 73, "not all at once"
+
+
 def test_a_large_vocabulary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Noise and logits are bounded in memory: with V=70,000 noise is drawn, and a text is read, a little at a time."""
     characters = "".join(map(chr, itertools.chain(range(0x20, 0xD800), range(0xE000, 0x14000))))[:70_000]

@@ -79,9 +79,10 @@ def test_memory_does_not_grow_with_the_number_of_windows() -> None:
     ("order", "expected"),
     [
         (computed_shuffle(124, 3), [18, 77, 120, 78, 57, 101]),
+        (computed_shuffle(121, 3), [1, 82, 86, 23, 71, 97]),  # a square
         (StoredShuffle(124, 3), [103, 66, 53, 101, 67, 41]),
     ],
-    ids=["computed", "stored"],
+    ids=["computed", "square", "stored"],
 )
 def test_an_order_is_the_same_for_ever(order: Order, expected: list[int]) -> None:
     """What a checkpoint resumes: numpy may change `permutation` between versions, and this would tell."""

@@ -82,7 +82,7 @@ def test_bounds_are_checked(sizes: list[int]) -> None:
             stream.read(start, stop)
     for start in (-1, 91):
         with pytest.raises(IndexError, match=rf"\[{start}:{start + 10}\] is outside a stream of 100 characters"):
-            stream.windows(np.array([0, start, 3]), 10)
+            stream.windows(np.array([0, start, 3, 99]), 10)
     with pytest.raises(IndexError, match="must be at least 1"):
         stream.windows(np.array([0]), 0)
     with pytest.raises(IndexError, match="is outside"):

@@ -259,6 +259,15 @@ def test_steps_are_numbers(tmp_path: Path) -> None:
     assert newest_first(tmp_path) == []
 
 
+def test_of_one_step_the_one_that_had_its_name_last_is_the_newest(tmp_path: Path) -> None:
+    """Two are aside where two processes were killed, each just after it had written the step again."""
+    path = write_checkpoint(tmp_path, example(7, 2.0))
+    names = [path.name, f"{path.name}.replaced.replaced", f"{path.name}.replaced"]
+    for name in names[1:]:
+        shutil.copytree(path, tmp_path / name)
+    assert [found.name for found in newest_first(tmp_path)] == names
+
+
 def test_what_a_user_has_put_there_is_left_alone(tmp_path: Path) -> None:
     path = write_checkpoint(tmp_path, example(5))
     shutil.copytree(path, tmp_path / "step-00000003-good")
