@@ -14,6 +14,7 @@ from torch import Tensor
 from charrnn.errors import ConfigError
 from charrnn.model import cudnn, native
 from charrnn.model.fused import fused
+from charrnn.model.graphed import graphed
 from charrnn.model.loss import LossAndGradients, in_pieces
 from charrnn.model.recurrence import Recurrence, reference
 
@@ -41,10 +42,11 @@ class Backend:
         return self.why_not(device, dtype)
 
 
-# `cudnn` is not measured: until it is, it runs by name only. On CUDA `auto` takes `fused`, whose runs have been on a
-# GPU: they go on bit for bit there and learn what a CPU learns (tests/training/test_gpu.py).
+# Measured on an H200 (docs/benchmarks.md): `graphed` takes a seventh to a half of the time of `fused`, and in bfloat16 a
+# quarter of cuDNN's, which is the faster one in float32 up to H = 256 and less exact there. `cudnn` runs by name only.
 BACKENDS: dict[str, Backend] = {
     "native": Backend(run=native.native, device="cpu", why_not=native.why_not, loss=native.output_loss),
+    "graphed": Backend(run=graphed, device="cuda"),
     "cudnn": Backend(run=cudnn.cudnn, device="cuda", why_not=cudnn.why_not, auto=False),
     "fused": Backend(run=fused),
     "reference": Backend(run=reference, auto=False),

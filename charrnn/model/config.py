@@ -25,7 +25,7 @@ class Architecture:
     """Share of each layer's outputs that is zeroed while training; 0 switches it off."""
     initialisation: Literal["orthogonal", "notebook"] = "orthogonal"
     """How the weights start; see charrnn/model/initialisation.py for the effect of each."""
-    recurrence: Literal["auto", "native", "fused", "cudnn", "reference"] = "auto"
+    recurrence: Literal["auto", "native", "graphed", "fused", "cudnn", "reference"] = "auto"
     """Backend that executes the recurrence, see charrnn/model/backends.py: `reference` is the plain loop, `fused` has
     its backward pass written by hand, `native` has it in C++, `cudnn` needs a GPU; `auto` is the fastest that can run
     here, and says which."""

@@ -26,7 +26,7 @@ from torch.autograd.function import once_differentiable
 
 from charrnn.model.recurrence import in_autocast_dtype
 
-__all__ = ["Loops", "fused", "through_time"]
+__all__ = ["LOOPS", "Loops", "fused", "through_time"]
 
 
 def _outer_products(a: Tensor, b: Tensor) -> Tensor:
@@ -92,7 +92,7 @@ def _backward(grad_outputs: Tensor, grad_inputs: Tensor, history: Tensor, W_h: T
         later = da
 
 
-_LOOPS = Loops(_forward, _backward)
+LOOPS = Loops(_forward, _backward)
 
 
 @in_autocast_dtype
@@ -101,4 +101,4 @@ def fused(inputs: Tensor, state: Tensor, W_h: Tensor) -> Tensor:
 
     inputs [T, B, H], state [B, H], W_h [H, H] -> outputs [T, B, H]. Differentiable once.
     """
-    return through_time(inputs, state, W_h, _LOOPS)
+    return through_time(inputs, state, W_h, LOOPS)

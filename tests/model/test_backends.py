@@ -30,7 +30,7 @@ def test_the_reference_is_always_there() -> None:
 
 def test_on_a_gpu_auto_takes_what_has_run_there_and_says_nothing_of_cpus() -> None:
     for dtype in (torch.float32, torch.bfloat16):
-        assert str(choose("auto", CUDA, dtype)) == "fused"
+        assert str(choose("auto", CUDA, dtype)) == "graphed"
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_backend_by_name_runs_or_raises(narrow: list[int]) -> None:
 def test_a_name_that_is_none_is_said() -> None:
     """As of a run that an older charrnn trained by a backend that is no more."""
     with pytest.raises(
-        ConfigError, match=r"is triton: there is none, only auto, native, cudnn, fused, reference: give "
+        ConfigError, match=r"is triton: there is none, only auto, native, graphed, cudnn, fused, reference: give "
     ):
         choose("triton", CPU, torch.float32)
 

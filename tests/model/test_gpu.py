@@ -12,14 +12,15 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("name", ["fused", "cudnn"])
+@pytest.mark.parametrize("name", ["fused", "graphed", "cudnn"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize(("T", "B", "H"), SIZES)
 def test_values_and_gradients_are_the_reference_s(name: str, dtype: torch.dtype, T: int, B: int, H: int) -> None:
     arguments = problem(T, B, H, dtype, "cuda")
     assert not BACKENDS[name].refusal(arguments[0].device, dtype)
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        assert_agrees(BACKENDS[name].run, *arguments)
+        # cuDNN's own tanh: 44 to 143 units off on an H200 with cuDNN 9.19, also where T, B and H are 1.
+        assert_agrees(BACKENDS[name].run, *arguments, float32_units=256 if name == "cudnn" else 16)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])

@@ -46,7 +46,7 @@ def test_a_run_that_goes_on_is_the_undisturbed_one(tmp_path: Path, precision: st
     assert (resumed.run / "samples.txt").read_text() == (whole.run / "samples.txt").read_text()
 
 
-@pytest.mark.parametrize("recurrence", ["auto", "cudnn", "triton"])
+@pytest.mark.parametrize("recurrence", ["fused", "graphed", "cudnn"])
 def test_the_losses_are_the_cpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recurrence: str) -> None:
     gpu = train(tmp_path / "gpu", "--model.dropout", 0, "--model.recurrence", recurrence)
     assert " process on NVIDIA" in gpu.stdout
@@ -55,6 +55,23 @@ def test_the_losses_are_the_cpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for name in LOSSES:
         ours, theirs = ([record[name] for record in run.records(name)] for run in (gpu, cpu))
         assert ours == pytest.approx(theirs, abs=1e-4)
+
+
+def test_a_checkpoint_moves_between_gpu_and_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = {}
+    for device in ("gpu", "cpu"):
+        runs[device] = train(tmp_path / device, "--model.dropout", 0, "--checkpoint-every", 41)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # the second has none
+    for begun, devices in (("gpu", ""), ("cpu", "0")):
+        moved = tmp_path / f"from-{begun}"
+        shutil.copytree(runs[begun].run, moved)
+        shutil.rmtree(moved / "checkpoints" / "step-00000060")
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", devices)
+        resumed = train(moved, "--model.dropout", 0, "--checkpoint-every", 41)
+        assert "resumed at step 41" in resumed.stdout
+        for name in LOSSES:
+            ours, theirs = ([record[name] for record in run.records(name)] for run in (resumed, runs[begun]))
+            assert ours == pytest.approx(theirs, abs=1e-4)
 
 
 def test_more_processes_than_gpus_are_refused(tmp_path: Path) -> None:
