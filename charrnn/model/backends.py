@@ -42,8 +42,8 @@ class Backend:
         return self.why_not(device, dtype)
 
 
-# Measured on an H200 (docs/benchmarks.md): `graphed` takes a seventh to a half of the time of `fused`, and in bfloat16 a
-# quarter of cuDNN's, which is the faster one in float32 up to H = 256 and less exact there. `cudnn` runs by name only.
+# Measured on an H200 (docs/benchmarks.md): `graphed` takes a seventh to a half of the time of `fused`, in bfloat16 a
+# quarter of cuDNN's. In float32 up to H = 256 cuDNN is faster, and less exact: it runs by name only.
 BACKENDS: dict[str, Backend] = {
     "native": Backend(run=native.native, device="cpu", why_not=native.why_not, loss=native.output_loss),
     "graphed": Backend(run=graphed, device="cuda"),
