@@ -244,7 +244,8 @@ class Worker:
     def __init__(self, name: str, cell: Cell, threads: int) -> None:
         words = [sys.executable, __file__, "--worker", name, json.dumps(asdict(cell)), "--threads", str(threads)]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self._process = subprocess.Popen(words, env={**os.environ, "PYTHONPATH": str(ROOT)}, **pipes)
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+        self._process = subprocess.Popen(words, env={**os.environ, "PYTHONPATH": path}, **pipes)
         self.disturbed = 0
 
     def ask(self, seconds: float) -> dict[str, Any]:
