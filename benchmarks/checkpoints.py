@@ -19,12 +19,12 @@ import numpy as np
 import torch
 
 from charrnn.model import CharRNN, ModelConfig
+from charrnn.presets import text
+from charrnn.processes.start import start
 from charrnn.text.batches import Split, StreamBatches
-from charrnn.text.stream import EncodedStream
+from charrnn.text.encoded import EncodedStream
 from charrnn.training import checkpoint as checkpoints
-from charrnn.training.devices import start
 from charrnn.training.learner import Learner
-from charrnn.training.presets import text
 
 REPEATS = 9
 

@@ -31,7 +31,7 @@ STEPS, WARM_UP = 12, 3
 
 def worker(batch_size: int, hidden_size: int, accumulation: int) -> None:
     """One process of a launch; the main process prints what was measured."""
-    from charrnn.training.devices import start
+    from charrnn.processes.start import start
 
     accelerator = start(mixed_precision="no", threads=1)
     result = measured(accelerator, batch_size, hidden_size, accumulation)
@@ -49,10 +49,10 @@ def measured(accelerator: "Accelerator", batch_size: int, hidden_size: int, accu
     from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import bf16_compress_hook
 
     from charrnn.model import CharRNN, ModelConfig
+    from charrnn.presets import text
     from charrnn.text.batches import Split, StreamBatches
-    from charrnn.text.stream import EncodedStream
+    from charrnn.text.encoded import EncodedStream
     from charrnn.training.learner import Learner
-    from charrnn.training.presets import text
 
     config = text()
     config = replace(

@@ -60,9 +60,9 @@ def ours(cell: Cell, threads: int) -> Step:
     import torch
 
     from charrnn.model import CharRNN, ModelConfig
-    from charrnn.training.devices import start
+    from charrnn.presets import text
+    from charrnn.processes.start import start
     from charrnn.training.learner import Learner
-    from charrnn.training.presets import text
 
     config = text()
     config = replace(
@@ -169,7 +169,7 @@ def batches(cell: Cell) -> Any:
     import numpy as np
 
     from charrnn.text.batches import Split, StreamBatches
-    from charrnn.text.stream import EncodedStream
+    from charrnn.text.encoded import EncodedStream
 
     dtype = np.uint8 if cell.vocabulary <= 256 else np.uint16
     ids = np.random.default_rng(0).integers(0, cell.vocabulary, 50 * cell.batch * cell.length + 1, dtype)

@@ -1,12 +1,17 @@
 """What is told to the user: as much of it as can be shown, and never a reason to end what is being done."""
 
 import os
+import signal
 import sys
 import unicodedata
-from typing import TextIO
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn, TextIO
 
-__all__ = ["give_up", "tell", "visible"]
+__all__ = ["EXIT_INTERRUPTED", "give_up", "importing", "tell", "visible"]
 
+EXIT_INTERRUPTED = 130
 _UNSEEN = "Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"
 """Categories of what a terminal would obey, or not show."""
 _SEEN_AS = {c: chr(0x2400 + ord(c)) for c in map(chr, range(32))} | {"\x7f": "\u2421", "\t": "    ", "\n": "\n"}
@@ -50,3 +55,28 @@ def give_up(stream: TextIO) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
+
+
+@contextmanager
+def importing(command: str) -> Iterator[None]:
+    """While it lasts, Ctrl-C ends the process at once: nothing has been written yet, and nothing is held.
+
+    A KeyboardInterrupt would get lost in the import of some extension modules, or come out as an ImportError.
+    """
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        tell(f"{command}: interrupted", sys.stderr)
+        os._exit(EXIT_INTERRUPTED)
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield  # ignored, as in the background, or in somebody else's hands
+        return
+    try:
+        signal.signal(signal.SIGINT, end)
+    except ValueError:  # not the main thread, which alone gets signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

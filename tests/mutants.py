@@ -50,24 +50,25 @@ PLACE = ROOT / "build" / "mutants"
 RESULTS = PLACE / "results.jsonl"
 NATIVE = "charrnn/model/native.cpp"
 FILES = ["charrnn/model", "charrnn/text", "charrnn/runtime"]
-FILES += [f"charrnn/training/{name}.py" for name in ("learner", "evaluation", "schedule", "checkpoint")]
+FILES += [f"charrnn/{name}.py" for name in ("scores", "training/learner", "training/evaluation")]
+FILES += ["charrnn/training/schedule.py", "charrnn/runs/checkpoint.py"]
 TESTS = {
-    "model/config": "tests/model/test_char_rnn.py",
+    "model/architecture": "tests/model/test_char_rnn.py",
     "model/cpu": "tests/model/test_native.py",
     "model/fused": "tests/model/test_recurrence.py",
     "model/initialisation": "tests/model/test_char_rnn.py",
     "model/native": "tests/model/test_native.py tests/model/test_loss.py tests/model/test_recurrence.py",
     "runtime/model": "tests/runtime/test_onnx_model.py tests/runtime/test_stream.py",
     "runtime/scan_sessions": "tests/runtime/test_scan.py",
-    "runtime/scoring": "tests/runtime/test_scoring.py tests/training/test_evaluation.py",
+    "charrnn/scores": "tests/runtime/test_scores.py tests/training/test_evaluation.py",
     "runtime/session": "tests/runtime/test_onnx_model.py",
     "runtime/splitmix": "tests/runtime/test_sampling.py",
-    "runtime/step": "tests/runtime/test_stream.py tests/runtime/test_scoring.py tests/runtime/test_scan.py",
-    "text/arrow": "tests/text/test_stream.py tests/text/test_prepare.py",
+    "runtime/step_model": "tests/runtime/test_stream.py tests/runtime/test_scores.py tests/runtime/test_scan.py",
+    "text/arrow": "tests/text/test_encoded.py tests/text/test_prepare.py",
     "text/prepared": "tests/text/test_prepare.py",
     "text/progress": "tests/text/test_download.py",
-    "text/steps": "tests/text/test_steps.py tests/text/test_normaliser.py",
-    "text/stream": "tests/text/test_stream.py tests/text/test_batches.py",
+    "text/normaliser_steps": "tests/text/test_normaliser_steps.py tests/text/test_normaliser.py",
+    "text/encoded": "tests/text/test_encoded.py tests/text/test_batches.py",
 }
 """Of modules whose tests are not those of their name alone."""
 LOSSES = "tests/training/test_golden_losses.py"
@@ -75,6 +76,8 @@ FURTHER = {
     "model": [LOSSES, "tests/training/test_learner.py tests/training/test_evaluation.py", "tests/test_export.py"],
     "text": [LOSSES, "tests/runtime tests/test_export.py", "tests/cli/test_train.py tests/cli/test_sample.py"],
     "runtime": ["tests/test_export.py tests/training/test_evaluation.py", "tests/cli -k sample"],
+    "charrnn": ["tests/cli -k sample"],
+    "runs": ["tests/cli/test_train.py tests/test_torture.py"],
     "training": [LOSSES, "tests/training", "tests/cli/test_train.py tests/test_torture.py"],
 }
 """By room, what is tried after the module's own tests and the room's."""
@@ -208,7 +211,7 @@ def stages_of(file: str) -> list[str]:
     path = Path(file)
     room = path.parent.name
     own = TESTS.get(f"{room}/{path.stem}", f"tests/{room}/test_{path.stem}.py")
-    rest = [] if room == "training" else [f"tests/{room}"]
+    rest = [] if room in ("charrnn", "training") else [f"tests/{room}"]
     return [own, *rest, *FURTHER[room]]
 
 

@@ -37,7 +37,7 @@ from charrnn.model import CharRNN, ModelConfig
 from charrnn.runtime.metadata import ModelMetadata
 from charrnn.text.normaliser import Normaliser
 from charrnn.text.vocabulary import Vocabulary
-from charrnn.training.sample import write_sample
+from charrnn.training.sample_writer import write_sample
 
 GOLDEN = Path(__file__).parent / "golden" / "onnx-metadata.json"
 E, H = 5, 13

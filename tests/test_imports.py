@@ -4,6 +4,7 @@ import ast
 import importlib
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from types import ModuleType
 
@@ -71,18 +72,29 @@ def test_a_blocked_module_is_really_missing() -> None:
     assert interpret(WITHOUT.format(blocked=["torch"]) + "import charrnn.model")[0] == 1
 
 
-# The way of the data: what each room may import of the others. `training` sees all of them, `cli` is seen by none.
+# The way of the data: what each room may import of the others. Nothing imports `cli`.
+LIGHT = {"arrays", "console", "errors", "files", "scores"}
+ON_ALL_SIDES = LIGHT | {"config", "text", "model", "runtime", "export"}
 MAY_IMPORT = {
     "": {"errors", "runtime"},
+    "arrays": set(),
     "errors": set(),
     "console": set(),
     "files": {"errors"},
+    "scores": {"arrays", "errors"},
     "text": {"errors", "files", "text"},
     "model": {"errors", "files", "model"},
-    "runtime": {"errors", "text", "runtime"},
+    "config": {"errors", "model", "text"},
+    "presets": {"config", "model"},
+    "runtime": {"arrays", "errors", "scores", "text", "runtime"},
     "export": {"errors", "files", "model", "runtime", "text", "export"},
-    "training": {"", "console", "errors", "files", "model", "runtime", "text", "export", "training"},
-    "cli": {"", "console", "errors", "files", "model", "runtime", "text", "export", "training", "cli"},
+    "processes": {"config", "errors", "model", "processes"},
+    "runs": {"", "processes", "runs"} | ON_ALL_SIDES,
+    "training": {"", "processes", "runs", "training"} | ON_ALL_SIDES,
+    "writing": {"text", "runtime", "pages", "writing"} | LIGHT,
+    "pages": {"runtime", "pages"} | LIGHT,
+    "autocomplete": {"runtime", "writing", "autocomplete"} | LIGHT,
+    "cli": {"", "presets", "processes", "runs", "training", "writing", "pages", "autocomplete", "cli"} | ON_ALL_SIDES,
 }
 
 
@@ -116,6 +128,18 @@ def test_imports_go_one_way(path: Path) -> None:
     assert rooms <= MAY_IMPORT[room] | ({""} if room == "" else set())
 
 
+def test_there_are_no_circles() -> None:
+    """Neither of modules, nor of rooms, imports under TYPE_CHECKING included."""
+    modules = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}
+    graph = {name: imports_of(path) & modules.keys() for name, path in modules.items() if path.stem != "__init__"}
+    rooms = {room: may - {room} for room, may in MAY_IMPORT.items() if room}
+    for name, arrows in (("modules", graph), ("rooms", rooms)):
+        try:
+            tuple(TopologicalSorter(arrows).static_order())
+        except CycleError as error:
+            pytest.fail(f"{name} import each other in a circle: {error.args[1]}")
+
+
 def test_importing_charrnn_is_light_and_its_sampler_comes_on_first_use() -> None:
     code = (
         "import sys, charrnn\n"
@@ -129,7 +153,7 @@ def test_importing_charrnn_is_light_and_its_sampler_comes_on_first_use() -> None
 
 @pytest.mark.parametrize(
     "name",
-    ["charrnn.model", "charrnn.export", "charrnn.runtime", "charrnn.text", "charrnn.training", "charrnn.cli"],
+    [f"charrnn.{path.parent.name}" for path in sorted(PACKAGE.glob("*/__init__.py"))],
 )
 def test_all_is_what_a_package_exports(name: str) -> None:
     package = importlib.import_module(name)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import psutil
 
-from charrnn.training.checkpoint import newest_first
+from charrnn.runs.checkpoint import newest_first
 
 ROOT = Path(__file__).parents[1]
 MARK = "CHARRNN_TORTURE"
@@ -424,7 +424,8 @@ def two_on_one_directory(processes: int, base: Path, reference: dict[str, object
 INJURED = """
 import os, signal, sys
 from charrnn.cli.train import main
-from charrnn.training import checkpoint, learner
+from charrnn.runs import checkpoint
+from charrnn.training import learner
 
 step, calls = int(sys.argv.pop(1)), int(sys.argv.pop(1))
 

@@ -1,21 +1,15 @@
 """What every command does with an error: one line on stderr and the documented exit status."""
 
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
-from typing import NoReturn
+from collections.abc import Callable
 
-from charrnn import console
-from charrnn.console import give_up
+from charrnn.console import EXIT_INTERRUPTED, give_up, tell
 from charrnn.errors import CharRNNError, first_line
 
-__all__ = ["EXIT_CLOSED_PIPE", "EXIT_INTERRUPTED", "EXIT_USER_ERROR", "exit_status", "give_up", "importing", "tell"]
+__all__ = ["EXIT_CLOSED_PIPE", "EXIT_USER_ERROR", "exit_status"]
 
 EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
 EXIT_CLOSED_PIPE = 141
 
 
@@ -30,7 +24,7 @@ def exit_status(command: str, body: Callable[[], int | None]) -> int:
             _tell_error(command, str(error))
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
-        tell(f"{command}: interrupted")
+        tell(f"{command}: interrupted", sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         give_up(sys.stdout)  # the reader has gone (`| head`)
@@ -46,13 +40,8 @@ def exit_status(command: str, body: Callable[[], int | None]) -> int:
         return EXIT_USER_ERROR
 
 
-def tell(line: str) -> None:
-    """Write a line to standard error, if that can be."""
-    console.tell(line, sys.stderr)
-
-
 def _tell_error(command: str, message: str) -> None:
-    tell(f"{command}: error: {' '.join(message.splitlines())}")  # a file's name may have line ends
+    tell(f"{command}: error: {' '.join(message.splitlines())}", sys.stderr)  # a file's name may have line ends
 
 
 def _open_what_is_closed() -> None:
@@ -64,28 +53,3 @@ def _open_what_is_closed() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
     if sys.stderr is None:  # not every library looks first
         sys.stderr = os.fdopen(2, "w")
-
-
-@contextmanager
-def importing(command: str) -> Iterator[None]:
-    """While it lasts, Ctrl-C ends the process at once: nothing has been written yet, and nothing is held.
-
-    A KeyboardInterrupt would get lost in the import of some extension modules, or come out as an ImportError.
-    """
-
-    def end(number: int, frame: FrameType | None) -> NoReturn:
-        tell(f"{command}: interrupted")
-        os._exit(EXIT_INTERRUPTED)
-
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield  # ignored, as in the background, or in somebody else's hands
-        return
-    try:
-        signal.signal(signal.SIGINT, end)
-    except ValueError:  # not the main thread, which alone gets signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)

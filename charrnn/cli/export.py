@@ -16,8 +16,8 @@ from charrnn.files import looking_at
 
 if TYPE_CHECKING:
     from charrnn.export import Weights
-    from charrnn.training.checkpoint import Checkpoint
-    from charrnn.training.run_directory import RunDirectory
+    from charrnn.runs.checkpoint import Checkpoint
+    from charrnn.runs.directory import RunDirectory
 
 __all__ = ["main"]
 
@@ -66,8 +66,8 @@ def run(arguments: Sequence[str]) -> int:
         prog="charrnn-export",
         description="Write the ONNX model of a run's checkpoint, checked against torch.",
     )
-    from charrnn.training.export_run import export_run
-    from charrnn.training.run_directory import RunDirectory
+    from charrnn.runs.directory import RunDirectory
+    from charrnn.runs.export_run import export_run
 
     directory = RunDirectory(options.run)
     weights = options.weights
@@ -108,7 +108,7 @@ def _cost(
 
 
 def _checkpoint(run: Path, checkpoints: Path, name: str) -> "Checkpoint":
-    from charrnn.training.checkpoint import best_first, first_whole, newest_first, read_checkpoint
+    from charrnn.runs.checkpoint import best_first, first_whole, newest_first, read_checkpoint
 
     orders = {"best": best_first, "latest": newest_first}
     with looking_at(checkpoints / name):

@@ -7,13 +7,14 @@ import codecs
 import sys
 from typing import TYPE_CHECKING
 
-from charrnn.cli.common import exit_status, importing
-from charrnn.cli.sample_output import COMMAND, say
+from charrnn.cli.common import exit_status
+from charrnn.console import importing
 from charrnn.errors import ConfigError
+from charrnn.writing.output import COMMAND, say
 
 if TYPE_CHECKING:
-    from charrnn.cli.sample_flags import Options
     from charrnn.runtime import OnnxModel
+    from charrnn.writing.options import Options
 
 _SHOWN_CHARS = 256
 
@@ -31,11 +32,11 @@ def _run(argv: list[str] | None) -> None:
         raise ConfigError("standard output is closed: leave it open, or send it to a file")
     with importing(COMMAND):
         if options.interactive:
-            from charrnn.cli.interactive import autocomplete as use
+            from charrnn.autocomplete.editor import autocomplete as use
         elif options.score is not None:
-            from charrnn.cli.sample_score import write_scores as use
+            from charrnn.writing.scores import write_scores as use
         else:
-            from charrnn.cli.sample_texts import write_texts as use
+            from charrnn.writing.texts import write_texts as use
         # What Python itself imports on its first use, which would be later.
         codecs.lookup("utf-32-le")
     use(options, _load)

@@ -1,14 +1,15 @@
 """The flags of charrnn-sample: what they are called, what they mean, which of them do not go together."""
 
 import argparse
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import NoReturn
 
 from charrnn import __version__
-from charrnn.cli.sample_output import COMMAND
 from charrnn.errors import ConfigError
+from charrnn.writing.options import Options
+from charrnn.writing.output import COMMAND
 
-__all__ = ["Options", "parse"]
+__all__ = ["parse"]
 
 _DESCRIPTION = """\
 Write text from a trained model. The text, and nothing else, goes to standard output as UTF-8:
@@ -21,31 +22,6 @@ examples:
   charrnn-sample model.onnx --endless | head -100
   charrnn-sample model.onnx --interactive
   charrnn-sample model.onnx --score novel.txt --heatmap novel.html"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What the command line asks for; the flags' help says what each means."""
-
-    model: str
-    prompt: str = ""
-    prompt_file: str | None = None
-    skip_unknown: bool = False
-    length: int = 200
-    endless: bool = False
-    stop: str | None = None
-    num_samples: int = 1
-    temperature: float = 1.0
-    temperatures: tuple[float, ...] | None = None
-    top_k: int = 0
-    top_p: float = 1.0
-    seed: int | None = None
-    interactive: bool = False
-    score: str | None = None
-    heatmap: str | None = None
-    json: bool = False
-    quiet: bool = False
-    verbose: bool = False
 
 
 _NAMES = {field.name for field in fields(Options)}

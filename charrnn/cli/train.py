@@ -17,7 +17,7 @@ from charrnn.console import tell
 from charrnn.errors import ConfigError
 
 if TYPE_CHECKING:
-    from charrnn.training.config import TrainConfig
+    from charrnn.config import TrainConfig
 
 __all__ = ["main", "parse"]
 
@@ -50,7 +50,7 @@ def run(arguments: Sequence[str]) -> int:
         tell(_usage(), sys.stdout)
         return 0
     config = parse(arguments)
-    from charrnn.training.presets import PRESETS
+    from charrnn.presets import PRESETS
     from charrnn.training.run import train
 
     if config.text.corpus == PRESETS[config.preset]().text.corpus and _may_be_there(config.preset):
@@ -61,7 +61,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def parse(arguments: Sequence[str]) -> "TrainConfig":
     """The config that `arguments` ask for. Raises ConfigError for what is not a preset, a text or a flag."""
-    from charrnn.training.presets import PRESETS
+    from charrnn.presets import PRESETS
 
     named = list(itertools.takewhile(lambda word: word == "-" or not word.startswith("-"), arguments))
     flags = list(arguments[len(named) :])
@@ -143,7 +143,7 @@ def _neighbours(word: str) -> list[str]:
 
 
 def _usage() -> str:
-    from charrnn.training.presets import PRESETS
+    from charrnn.presets import PRESETS
 
     listed = "\n".join(f"  {name:24}{(make.__doc__ or '').strip()}" for name, make in PRESETS.items())
     return _USAGE.format(presets=listed)

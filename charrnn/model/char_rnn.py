@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from charrnn.model import backends
+from charrnn.model.architecture import ModelConfig
 from charrnn.model.backends import Choice, backend, choose
-from charrnn.model.config import ModelConfig
 from charrnn.model.initialisation import initialise
 from charrnn.model.loss import output_loss
 

@@ -1,10 +1,11 @@
 """From a model.onnx to text, with numpy and onnxruntime alone."""
 
+from charrnn.arrays import State
 from charrnn.runtime.generation import generate, generate_many, load
 from charrnn.runtime.metadata import FORMAT_VERSION, ModelMetadata
 from charrnn.runtime.model import OnnxModel
 from charrnn.runtime.sampling import Sampler, SamplingConfig, fresh_seed
-from charrnn.runtime.step import State, StepModel, TextState
+from charrnn.runtime.step_model import StepModel, TextState
 from charrnn.runtime.stream import IdStream, TextStream, encode_prompt, stream_ids
 
 __all__ = [

@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from charrnn.arrays import Ids, Logits, State
 from charrnn.errors import ModelFileError
 from charrnn.runtime.metadata import ModelMetadata
 from charrnn.runtime.sampling import Noise, Sampler, SamplingConfig, fresh_seed
 from charrnn.runtime.scan_sessions import ScanSessions
 from charrnn.runtime.session import find_model_file, open_session, read_model_file, run_session
-from charrnn.runtime.step import Ids, Logits, State, StepModel, TextState
+from charrnn.runtime.step_model import StepModel, TextState
 from charrnn.runtime.stream import TextStream, encode_prompt, start_state
 from charrnn.text.normaliser import Normaliser
 from charrnn.text.vocabulary import Vocabulary

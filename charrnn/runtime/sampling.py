@@ -4,18 +4,17 @@ import itertools
 import math
 import os
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from charrnn.arrays import Logits
 from charrnn.errors import ConfigError
 from charrnn.runtime.splitmix import SplitMix64
 
-__all__ = ["Logits", "Noise", "Sampler", "SamplingConfig", "bounded", "choose", "fresh_seed"]
+__all__ = ["Noise", "Sampler", "SamplingConfig", "bounded", "choose", "fresh_seed"]
 
-Logits: TypeAlias = npt.NDArray[np.floating[Any]]
-"""Unnormalised log probabilities [batch, V]."""
 Noise: TypeAlias = npt.NDArray[np.float32]
 """Random numbers of a sampler: for each character to choose, and each text, one for each character it may be."""
 

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from charrnn.arrays import Ids, Logits, State
 from charrnn.errors import ModelFileError
 from charrnn.runtime.layers import Sizes
 from charrnn.runtime.sampling import Noise, SamplingConfig, bounded
 from charrnn.runtime.scan import Choice, StepGraph, reading_graph, writing_graph
 from charrnn.runtime.session import open_session, run_session
-from charrnn.runtime.step import Ids, Logits, State
 
 __all__ = ["ScanSessions"]
 

@@ -4,18 +4,17 @@ import time
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from operator import length_hint
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from charrnn.arrays import Ids
 from charrnn.errors import ConfigError, VocabularyError
 from charrnn.runtime.sampling import Sampler
-from charrnn.runtime.step import Ids, StepModel, TextState
+from charrnn.runtime.step_model import StepModel, TextState
+from charrnn.text.normaliser import Normaliser
 from charrnn.text.vocabulary import Vocabulary
-
-if TYPE_CHECKING:
-    from charrnn.runtime.model import OnnxModel
 
 __all__ = ["IdStream", "TextStream", "encode_prompt", "start_id", "start_state", "stream_ids"]
 
@@ -127,7 +126,19 @@ def start_state(model: StepModel, prompt_ids: Ids, batch: int, state: TextState 
     return TextState(state.memory, np.concatenate([state.unread, np.repeat(prompt, texts, axis=1)]))
 
 
-def encode_prompt(model: "OnnxModel", prompt: str, *, skip_unknown: bool = False) -> Ids:
+class Reader(Protocol):
+    """What encoding a prompt asks of a model; `OnnxModel` is one."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The V characters and their ids."""
+
+    @property
+    def normaliser(self) -> Normaliser:
+        """What was done to the corpus."""
+
+
+def encode_prompt(model: Reader, prompt: str, *, skip_unknown: bool = False) -> Ids:
     """The ids [T] of the normalised prompt. Raises VocabularyError unless `skip_unknown` leaves the unknown out."""
     return model.vocabulary.encode(model.normaliser(prompt), skip_unknown=skip_unknown)
 

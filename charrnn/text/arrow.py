@@ -11,7 +11,7 @@ from datasets import Features, Value
 from datasets.arrow_writer import ArrowWriter
 from numpy.typing import NDArray
 
-from charrnn.text.stream import COLUMN
+from charrnn.text.encoded import COLUMN
 
 __all__ = ["write_ids"]
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import ConfigError, CorpusError
+from charrnn.text.encoded import EncodedStream
 from charrnn.text.shuffle import Order, computed_shuffle
-from charrnn.text.stream import EncodedStream
 
 __all__ = ["Batches", "Split", "StreamBatches", "WindowBatches", "splits"]
 

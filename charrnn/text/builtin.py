@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from charrnn.text.download import Download
-from charrnn.text.files import Part, file_part, files_below
+from charrnn.text.sources import Part, file_part, files_below
 
 __all__ = ["DOWNLOADS", "LOCAL", "TINY_SHAKESPEARE", "WAR_AND_PEACE"]
 

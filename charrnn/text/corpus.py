@@ -15,7 +15,8 @@ from charrnn.errors import ConfigError, CorpusError
 from charrnn.text.builtin import DOWNLOADS, LOCAL
 from charrnn.text.decoding import ErrorPolicy, decode_blocks, marked_encoding
 from charrnn.text.download import Download, fetch
-from charrnn.text.files import (
+from charrnn.text.packed import is_packed, unpacked
+from charrnn.text.sources import (
     Part,
     file_part,
     files_below,
@@ -24,7 +25,6 @@ from charrnn.text.files import (
     printable,
     spooled_part,
 )
-from charrnn.text.packed import is_packed, unpacked
 
 __all__ = ["Corpus", "open_corpus"]
 

@@ -12,7 +12,7 @@ from datasets import Dataset
 from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from charrnn.errors import CorpusError
-from charrnn.text.files import Part
+from charrnn.text.sources import Part
 
 __all__ = ["hub_part"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from charrnn.errors import ConfigError
-from charrnn.text.steps import Keep, Lowercase, Newlines, Step, UnicodeForm
+from charrnn.text.normaliser_steps import Keep, Lowercase, Newlines, Step, UnicodeForm
 
 __all__ = ["Normaliser"]
 

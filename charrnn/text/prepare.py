@@ -24,9 +24,9 @@ from charrnn.text.codepoints import NUM_CODE_POINTS, code_points, text_of
 from charrnn.text.corpus import Corpus, open_corpus
 from charrnn.text.decoding import ErrorPolicy, check_encoding
 from charrnn.text.normaliser import Normaliser
+from charrnn.text.normaliser_steps import Keep
 from charrnn.text.prepared import IDS, PreparedText, is_whole, write_manifest
 from charrnn.text.progress import progress_bar
-from charrnn.text.steps import Keep
 from charrnn.text.vocabulary import Vocabulary
 
 __all__ = ["prepare"]

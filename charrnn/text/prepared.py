@@ -11,8 +11,8 @@ from typing import Any, Self
 
 from charrnn.files import cache_dir as default_cache_dir
 from charrnn.files import sync
+from charrnn.text.encoded import EncodedStream
 from charrnn.text.normaliser import Normaliser
-from charrnn.text.stream import EncodedStream
 from charrnn.text.vocabulary import Vocabulary
 
 __all__ = ["IDS", "PreparedText", "find_prepared", "is_whole", "open_prepared", "write_manifest"]

@@ -6,13 +6,13 @@ from typing import Any, Self
 
 from accelerate import Accelerator
 
+from charrnn.config import BatchConfig, TextConfig
+from charrnn.processes.collectives import on_all_collective, on_main_collective
 from charrnn.text.batches import Batches, Split, StreamBatches, WindowBatches, splits
 from charrnn.text.normaliser import Normaliser
 from charrnn.text.prepare import prepare
 from charrnn.text.prepared import PreparedText, open_prepared
 from charrnn.text.shuffle import StoredShuffle, computed_shuffle
-from charrnn.training.config import BatchConfig, TextConfig
-from charrnn.training.devices import main_decides, together
 
 __all__ = ["RunText"]
 
@@ -38,7 +38,7 @@ class RunText:
             mine.append(_prepare(config, progress=True))
             return {"path": str(mine[0].path), "description": mine[0].description}
 
-        made = main_decides(accelerator, on_main)
+        made = on_main_collective(accelerator, on_main)
 
         def here() -> PreparedText:
             if mine:
@@ -46,7 +46,7 @@ class RunText:
             found = open_prepared(Path(made["path"]), description=made["description"])
             return found or _prepare(config, progress=False)
 
-        text = together(accelerator, here)
+        text = on_all_collective(accelerator, here)
         fractions = {"validation_fraction": config.validation_fraction, "test_fraction": config.test_fraction}
         return cls(text, *splits(len(text.stream), **fractions))
 

@@ -6,12 +6,12 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor
 
+from charrnn.arrays import Ids, Nats, State
 from charrnn.model import CharRNN
 from charrnn.model.loss import PIECE
-from charrnn.runtime.scoring import Scores, score_streams
-from charrnn.runtime.step import Ids, Nats, State
+from charrnn.scores import Scores, score_streams
 from charrnn.text.batches import Split
-from charrnn.text.stream import EncodedStream
+from charrnn.text.encoded import EncodedStream
 
 __all__ = ["TorchPredictor", "evaluate"]
 

@@ -11,13 +11,13 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from charrnn.config import TrainConfig
 from charrnn.errors import ConfigError, RunError, first_line
 from charrnn.model import CharRNN
+from charrnn.processes.failures import is_out_of_memory
+from charrnn.runs.checkpoint import Checkpoint, Progress, load_optimiser_tensors, optimiser_tensors
+from charrnn.runs.directory import as_json
 from charrnn.text.batches import Batches
-from charrnn.training.checkpoint import Checkpoint, Progress, load_optimiser_tensors, optimiser_tensors
-from charrnn.training.config import TrainConfig
-from charrnn.training.failures import is_out_of_memory
-from charrnn.training.run_directory import as_json
 from charrnn.training.schedule import learning_rate, warmup_steps
 
 __all__ = ["Learner"]

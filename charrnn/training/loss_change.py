@@ -6,14 +6,14 @@ from pathlib import Path
 from charrnn.errors import CorpusError
 from charrnn.export.parity import one_thread
 from charrnn.files import cache_dir
+from charrnn.runs.checkpoint import Checkpoint
+from charrnn.runs.directory import RunDirectory
+from charrnn.runs.export_run import load_model
 from charrnn.runtime import OnnxModel, StepModel
-from charrnn.runtime.scoring import BLOCK_CHARS, Scores, score_blocks
+from charrnn.scores import BLOCK_CHARS, Scores, score_blocks
+from charrnn.text.encoded import EncodedStream
 from charrnn.text.prepared import find_prepared
-from charrnn.text.stream import EncodedStream
-from charrnn.training.checkpoint import Checkpoint
-from charrnn.training.export_run import load_model
-from charrnn.training.run_directory import RunDirectory
-from charrnn.training.sample import TorchStep
+from charrnn.training.sample_writer import TorchStep
 
 __all__ = ["LossChange", "measure_loss_change"]
 

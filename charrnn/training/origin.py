@@ -7,11 +7,11 @@ import torch
 
 from charrnn.errors import RunError
 from charrnn.model import CharRNN
+from charrnn.runs.checkpoint import Checkpoint, best_first, first_whole, read_checkpoint
+from charrnn.runs.directory import find_run
+from charrnn.runs.messages import warn
 from charrnn.text.vocabulary import Vocabulary
-from charrnn.training.checkpoint import Checkpoint, best_first, first_whole, read_checkpoint
 from charrnn.training.data import RunText
-from charrnn.training.messages import warn
-from charrnn.training.run_directory import find_run
 
 __all__ = ["start_from"]
 

@@ -11,27 +11,28 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import Tensor, manual_seed
 
+from charrnn.config import TrainConfig
 from charrnn.errors import ConfigError, CorpusError, RunError, TrainingError, VocabularyError
 from charrnn.model import CharRNN, ModelConfig
-from charrnn.runtime.scoring import Scores
+from charrnn.processes.collectives import broadcast_bytes, on_main_collective
+from charrnn.processes.failures import lost_process, out_of_memory
+from charrnn.processes.interruptions import Interruptions
+from charrnn.processes.start import describe, start
+from charrnn.runs import checkpoint as checkpoints
+from charrnn.runs.checkpoint import Checkpoint
+from charrnn.runs.directory import Claim, claim
+from charrnn.runs.export_run import export_run
+from charrnn.runs.messages import say, warn
+from charrnn.runs.recorder import Recorder
+from charrnn.runs.wandb_run import WandB, wandb_mode
+from charrnn.scores import Scores
 from charrnn.text.batches import Split
-from charrnn.training import checkpoint as checkpoints
 from charrnn.training import summary
-from charrnn.training.checkpoint import Checkpoint
-from charrnn.training.config import TrainConfig
 from charrnn.training.data import RunText
-from charrnn.training.devices import describe, from_main, main_decides, start
 from charrnn.training.evaluation import evaluate
-from charrnn.training.export_run import export_run
-from charrnn.training.failures import lost_process, out_of_memory
 from charrnn.training.learner import Learner
-from charrnn.training.messages import say, warn
 from charrnn.training.origin import start_from
-from charrnn.training.recorder import Recorder
-from charrnn.training.run_directory import Claim, claim
-from charrnn.training.sample import write_sample
-from charrnn.training.stopping import Interruptions
-from charrnn.training.tracking import WandB, wandb_mode
+from charrnn.training.sample_writer import write_sample
 
 __all__ = ["train"]
 
@@ -71,7 +72,7 @@ def _train(config: TrainConfig, accelerator: Accelerator) -> int:
         mine.append(claim(config))
         return mine[0].words()
 
-    words = main_decides(accelerator, on_main)
+    words = on_main_collective(accelerator, on_main)
     place = mine[0] if mine else Claim.of(words)
     try:
         run = _Run(replace(config, behaviour=place.behaviour), accelerator, place)
@@ -103,15 +104,15 @@ class _Run:
         model = CharRNN(ModelConfig(vocabulary_size=len(vocabulary), **asdict(config.model)))
         weights = ""
         if config.init_from and checkpoint is None:  # the others get the main process's weights from DDP
-            weights = main_decides(accelerator, lambda: start_from(config.init_from, model, self.text))
+            weights = on_main_collective(accelerator, lambda: start_from(config.init_from, model, self.text))
         self.learner = Learner(model, batches, config, accelerator)
         self.evaluated_step = 0
         if checkpoint is not None:
             self.learner.restore(checkpoint)
             self.evaluated_step = self.learner.step if checkpoint.progress.evaluated else 0
-        notes = main_decides(accelerator, lambda: self._create(place.resumes))
+        notes = on_main_collective(accelerator, lambda: self._create(place.resumes))
         self.recorder: Recorder | None = None
-        main_decides(accelerator, lambda: self._open_recorder(notes, weights))
+        on_main_collective(accelerator, lambda: self._open_recorder(notes, weights))
 
     def run(self) -> int:
         """Train to the end or to a signal; then score, export and say what there is."""
@@ -150,12 +151,12 @@ class _Run:
             read.append(checkpoints.first_whole(newest, warn))
             return read[0] is not None
 
-        if not main_decides(self.accelerator, on_main):
+        if not on_main_collective(self.accelerator, on_main):
             return None
         if self.accelerator.num_processes == 1:
             return read[0]
         files = read[0].to_files() if read and read[0] else dict.fromkeys(checkpoints.FILES, b"")
-        sent = {name: from_main(self.accelerator, content) for name, content in files.items()}
+        sent = {name: broadcast_bytes(self.accelerator, content) for name, content in files.items()}
         return Checkpoint.from_files(self.directory.checkpoints, sent)
 
     def _create(self, resumes: bool) -> str:
@@ -235,7 +236,7 @@ class _Run:
 
     def _on_main(self, act: Callable[[Recorder], None]) -> None:
         """Do on the main process what only that one does; where it fails, all processes learn it at once."""
-        main_decides(self.accelerator, lambda: act(self.recorder) if self.recorder else None)
+        on_main_collective(self.accelerator, lambda: act(self.recorder) if self.recorder else None)
 
     def _evaluate(self) -> None:
         """Score the validation split, write a sample, save a checkpoint."""
@@ -244,7 +245,7 @@ class _Run:
             self._stop_if_diverged(scores.loss_nats)
         self.evaluated_step = self.learner.step
         # Recorded before the checkpoint is there: where the run goes on from that, nothing is missing.
-        sample = main_decides(self.accelerator, lambda: self._record_evaluation(scores))
+        sample = on_main_collective(self.accelerator, lambda: self._record_evaluation(scores))
         self._save(None if scores is None else scores.loss_nats)
         self._on_main(lambda recorder: recorder.draw())
         if self.recorder:

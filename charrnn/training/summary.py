@@ -5,10 +5,10 @@ import shlex
 import subprocess
 import sys
 
-from charrnn.runtime.scoring import Scores
+from charrnn.runs.directory import RunDirectory
+from charrnn.scores import Scores
 from charrnn.training.data import RunText
 from charrnn.training.learner import Learner
-from charrnn.training.run_directory import RunDirectory
 
 __all__ = ["closing", "evaluation", "opening"]
 

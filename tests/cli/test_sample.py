@@ -15,8 +15,9 @@ from typing import BinaryIO
 import pytest
 
 from charrnn import generate, load
-from charrnn.cli.common import EXIT_CLOSED_PIPE, EXIT_INTERRUPTED, EXIT_USER_ERROR
+from charrnn.cli.common import EXIT_CLOSED_PIPE, EXIT_USER_ERROR
 from charrnn.cli.sample import main
+from charrnn.console import EXIT_INTERRUPTED
 from charrnn.errors import ModelFileError
 from charrnn.runtime import generate_many
 from tests.runtime.handmade import HandMade
@@ -124,7 +125,7 @@ def test_it_runs_where_there_is_no_torch(path: Path) -> None:
 def test_scores_pages_and_autocomplete_need_no_torch_either(path: Path, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("abc")
     blocked = "".join(f"sys.modules[{name!r}] = None\n" for name in HEAVY)
-    script = f"import sys\n{blocked}import charrnn.cli.interactive, charrnn.cli.terminal\n"
+    script = f"import sys\n{blocked}import charrnn.autocomplete.editor, charrnn.autocomplete.terminal\n"
     script += "from charrnn.cli.sample import main\nsys.exit(main())"
     flags = [path, "--score", tmp_path / "text.txt", "--heatmap", tmp_path / "heat.html"]
     subprocess.run([sys.executable, "-c", script, *flags], capture_output=True, check=True)

@@ -15,8 +15,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from charrnn.cli.common import EXIT_CLOSED_PIPE, EXIT_INTERRUPTED, EXIT_USER_ERROR
+from charrnn.cli.common import EXIT_CLOSED_PIPE, EXIT_USER_ERROR
 from charrnn.cli.sample import main
+from charrnn.console import EXIT_INTERRUPTED
 from tests.cli.test_sample import COMMAND, buffered
 from tests.runtime.handmade import HandMade
 
@@ -175,7 +176,7 @@ def test_nothing_is_imported_where_ctrl_c_raises(folder: Path, flags: list[str])
     """Python's import machinery swallows some KeyboardInterrupts: the command would go on as if nothing had been."""
     script = (
         "import contextlib, sys\n"
-        "from charrnn.cli import common, heatmap, sample\n"
+        "from charrnn.cli import common, sample\nfrom charrnn.writing import heatmap\n"
         "known = set()\n"
         "@contextlib.contextmanager\n"
         "def importing(command):\n"

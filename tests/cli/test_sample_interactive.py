@@ -20,9 +20,10 @@ import numpy as np
 import pytest
 
 from charrnn import OnnxModel
-from charrnn.cli.common import EXIT_INTERRUPTED, EXIT_USER_ERROR
-from charrnn.cli.completion import KEPT_STATES, Completion, EditedText
-from charrnn.cli.interactive import Editor, screen
+from charrnn.autocomplete.completion import KEPT_STATES, Completion, EditedText
+from charrnn.autocomplete.editor import Editor, screen
+from charrnn.cli.common import EXIT_USER_ERROR
+from charrnn.console import EXIT_INTERRUPTED
 from tests.cli.test_sample import COMMAND, only_line, run
 from tests.runtime.handmade import HandMade
 

@@ -16,9 +16,10 @@ from matplotlib.image import imread
 
 from charrnn import OnnxModel
 from charrnn.cli.common import EXIT_USER_ERROR
-from charrnn.cli.heatmap import COLOURS, colour_of
 from charrnn.cli.sample import main
-from charrnn.runtime.scoring import score, score_blocks
+from charrnn.pages.coloured_text import COLOURS, colour_of
+from charrnn.runtime.scoring import score
+from charrnn.scores import score_blocks
 from tests.cli.test_sample import COMMAND, drain, only_line, run
 from tests.runtime.handmade import HandMade
 
@@ -239,7 +240,7 @@ def test_ink_is_readable_on_every_colour() -> None:
         linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
         return float(linear @ [0.2126, 0.7152, 0.0722])
 
-    from charrnn.cli.heatmap import INK
+    from charrnn.pages.coloured_text import INK
 
     light = [luminance(colour) for colour in COLOURS]
     assert light == sorted(light, reverse=True)

@@ -18,10 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn import OnnxModel, generate
-from charrnn.cli.common import EXIT_INTERRUPTED, EXIT_USER_ERROR
-from charrnn.cli.continuations import Continuations
+from charrnn.cli.common import EXIT_USER_ERROR
 from charrnn.cli.sample import main
+from charrnn.console import EXIT_INTERRUPTED
 from charrnn.runtime import Sampler, SamplingConfig, encode_prompt, generate_many
+from charrnn.writing.continuations import Continuations
 from tests.cli.test_sample import COMMAND, buffered, drain, only_line, run, started
 from tests.runtime.handmade import HandMade
 

@@ -17,8 +17,8 @@ from accelerate.state import AcceleratorState, GradientState
 from charrnn import OnnxModel, generate
 from charrnn.cli.train import main, parse
 from charrnn.errors import ConfigError
-from charrnn.training.checkpoint import newest_first, read_checkpoint
-from charrnn.training.presets import PRESETS
+from charrnn.presets import PRESETS
+from charrnn.runs.checkpoint import newest_first, read_checkpoint
 from tests.conftest import ROOT, TIMEOUT_SECONDS, Finished, command_line
 
 QUICK = ["--threads", "1", "--log.wandb", "disabled", "--log.sample-length", "0"]

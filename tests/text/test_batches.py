@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.text.batches import Batches, Split, StreamBatches, WindowBatches, splits
+from charrnn.text.encoded import EncodedStream
 from charrnn.text.shuffle import Order, StoredShuffle, computed_shuffle
-from charrnn.text.stream import EncodedStream
 
 # Every id is its own position, so a batch shows where it came from.
 STREAM = EncodedStream.of(np.arange(1000, dtype=np.uint16))

@@ -7,7 +7,7 @@ import pytest
 
 from charrnn.errors import ConfigError
 from charrnn.text.normaliser import Normaliser
-from charrnn.text.steps import Keep, Lowercase, Newlines, UnicodeForm
+from charrnn.text.normaliser_steps import Keep, Lowercase, Newlines, UnicodeForm
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "normaliser.json"
 EVERY_STEP = (

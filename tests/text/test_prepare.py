@@ -25,10 +25,10 @@ from hypothesis import strategies as st
 from charrnn.errors import ConfigError, CorpusError, VocabularyError
 from charrnn.text.corpus import Corpus
 from charrnn.text.decoding import ErrorPolicy
-from charrnn.text.files import Part
 from charrnn.text.normaliser import Normaliser
 from charrnn.text.prepare import _Job, _make, prepare
 from charrnn.text.prepared import PreparedText, find_prepared, open_prepared
+from charrnn.text.sources import Part
 from charrnn.text.vocabulary import Vocabulary
 from tests.conftest import Finished
 

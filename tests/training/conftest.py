@@ -6,7 +6,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 
 from charrnn.cli.train import parse
-from charrnn.training.devices import start
+from charrnn.processes.start import start
 from charrnn.training.run import train
 
 

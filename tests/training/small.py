@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
+from charrnn.config import BatchConfig, OptimiserConfig, TrainConfig
 from charrnn.model import Architecture, CharRNN, ModelConfig
 from charrnn.text.batches import Batches, Split, StreamBatches, WindowBatches
-from charrnn.text.stream import EncodedStream
-from charrnn.training.config import BatchConfig, OptimiserConfig, TrainConfig
+from charrnn.text.encoded import EncodedStream
 from charrnn.training.learner import Learner
 
 V, E, H, L = 11, 5, 13, 2

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from charrnn.config import BatchConfig
 from charrnn.text.batches import Split
 from charrnn.text.prepare import prepare
-from charrnn.training.config import BatchConfig
 from charrnn.training.data import RunText
 
 

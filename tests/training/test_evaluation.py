@@ -12,9 +12,9 @@ from accelerate import Accelerator
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from charrnn.model import CharRNN, ModelConfig
-from charrnn.runtime.scoring import MAX_STREAMS, MIN_STREAM_CHARS, WARM_UP, score_streams
+from charrnn.scores import MAX_STREAMS, MIN_STREAM_CHARS, WARM_UP, score_streams
 from charrnn.text.batches import Split
-from charrnn.text.stream import EncodedStream
+from charrnn.text.encoded import EncodedStream
 from charrnn.training.evaluation import TorchPredictor, evaluate
 from tests.training.small import V, model_of, stream_of
 

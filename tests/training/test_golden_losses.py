@@ -16,8 +16,8 @@ from unittest import mock
 import pytest
 
 from charrnn.cli.train import parse
+from charrnn.config import TrainConfig
 from charrnn.training import run
-from charrnn.training.config import TrainConfig
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "losses.json"
 RUNS = [("stream", 2), ("windows", 1), ("windows", 2)]

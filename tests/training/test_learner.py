@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from accelerate import Accelerator
 from torch import Tensor
 
+from charrnn.config import TrainConfig
 from charrnn.errors import ConfigError, RunError
-from charrnn.training import devices
-from charrnn.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from charrnn.training.config import TrainConfig
-from charrnn.training.devices import start
+from charrnn.processes import start as start_module
+from charrnn.processes.start import describe, start
+from charrnn.runs.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from charrnn.training.learner import Learner
 from charrnn.training.schedule import learning_rate
-from tests.training.anything import one_line
+from tests.anything import one_line
 from tests.training.small import CONFIG, H, L, batches_of, learner_of, model_of, stream_of
 
 WINDOWS = replace(CONFIG, batch=replace(CONFIG.batch, mode="windows"))
@@ -377,15 +377,15 @@ def test_a_launcher_that_asks_for_another_precision_is_named(monkeypatch: pytest
 def test_auto_is_bf16_where_the_cpu_has_instructions_for_it(
     monkeypatch: pytest.MonkeyPatch, accelerators: Callable[[str], Accelerator], flags: set[str], precision: str
 ) -> None:
-    monkeypatch.setattr(devices, "cpu_flags", lambda: flags)
+    monkeypatch.setattr(start_module, "cpu_flags", lambda: flags)
     accelerator = accelerators("auto")
     assert accelerator.mixed_precision == precision
-    assert devices.describe(accelerator).endswith({"no": "fp32", "bf16": "bf16"}[precision])
+    assert describe(accelerator).endswith({"no": "fp32", "bf16": "bf16"}[precision])
 
 
 def test_auto_is_what_the_launcher_chose(
     monkeypatch: pytest.MonkeyPatch, accelerators: Callable[[str], Accelerator]
 ) -> None:
-    monkeypatch.setattr(devices, "cpu_flags", set)
+    monkeypatch.setattr(start_module, "cpu_flags", set)
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     assert accelerators("auto").mixed_precision == "bf16"

@@ -10,16 +10,16 @@ import pytest
 from accelerate import Accelerator
 
 from charrnn.cli.train import parse
+from charrnn.config import TextConfig
 from charrnn.errors import RunError
 from charrnn.model import CharRNN, ModelConfig
-from charrnn.training.checkpoint import read_checkpoint
-from charrnn.training.config import TextConfig
+from charrnn.presets import PRESETS
+from charrnn.runs.checkpoint import read_checkpoint
+from charrnn.runs.directory import RunDirectory
 from charrnn.training.data import RunText
 from charrnn.training.origin import start_from
-from charrnn.training.presets import PRESETS
-from charrnn.training.run_directory import RunDirectory
+from tests.anything import one_line
 from tests.conftest import Finished
-from tests.training.anything import one_line
 
 PER_CHARACTER = ("embedding.weight", "fc.weight", "fc.bias")
 

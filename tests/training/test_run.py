@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from charrnn.cli.train import parse
 from charrnn.errors import CharRNNError
 from charrnn.training import run
-from charrnn.training.checkpoint import newest_first
+from charrnn.runs.checkpoint import newest_first
 from charrnn.training.learner import Learner
 from pathlib import Path
 

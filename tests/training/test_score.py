@@ -8,7 +8,7 @@ from accelerate import Accelerator
 
 from charrnn.cli.sample import main
 from charrnn.export import export_onnx
-from charrnn.runtime.scoring import MIN_STREAM_CHARS
+from charrnn.scores import MIN_STREAM_CHARS
 from charrnn.text.batches import Split
 from charrnn.text.normaliser import Normaliser
 from charrnn.text.vocabulary import Vocabulary

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.training.run_directory import RunDirectory
+from charrnn.runs.directory import RunDirectory
 from charrnn.training.summary import closing
 
 

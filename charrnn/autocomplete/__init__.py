@@ -1,0 +1,1 @@
+"""A text that is edited on a terminal, with the model's continuations."""

@@ -1,0 +1,1 @@
+"""What a text looks like to a model, as pages and pictures."""

@@ -1,0 +1,96 @@
+"""Presets: each a function that returns a whole config. Flags override single settings."""
+
+from collections.abc import Callable
+
+from charrnn.config import BatchConfig, LogConfig, OptimiserConfig, TextConfig, TrainConfig
+from charrnn.model import Architecture
+
+__all__ = ["PRESETS", "text"]
+
+
+def text() -> TrainConfig:
+    """Any text: good settings for half a megabyte to some tens of megabytes."""
+    return TrainConfig(preset="text", model=Architecture(hidden_size=512, embedding_size=32))
+
+
+def alphabet() -> TrainConfig:
+    """The notebook's alphabet, a hundred times over: learnt by heart, at a temperature of 2 as well."""
+    return TrainConfig(
+        preset="alphabet",
+        text=TextConfig(corpus=("alphabet",)),
+        batch=BatchConfig(size=8, length=50),
+        model=Architecture(hidden_size=30, embedding_size=30),
+        optimiser=OptimiserConfig(learning_rate=2e-2, schedule="constant", warmup_steps=10, weight_decay=0.0),
+        log=LogConfig(every=10, sample_length=60),
+        epochs=400,
+        evaluate_every=500,
+        threads=1,  # products this small gain nothing from a second, which is slow where the cores are busy
+    )
+
+
+def alphabet_notebook() -> TrainConfig:
+    """The notebook's run on the alphabet, learning rate 200 included: a curiosity."""
+    return TrainConfig(
+        preset="alphabet-notebook",
+        text=TextConfig(corpus=("alphabet",), validation_fraction=0.0, test_fraction=0.1),
+        batch=BatchConfig(mode="windows", size=64, length=1000, stride=10),
+        model=Architecture(hidden_size=30, embedding_size=30, initialisation="notebook"),
+        optimiser=_notebook_adam(learning_rate=200.0),
+        log=LogConfig(every=1, sample_length=60),
+        epochs=40,
+        evaluate_every=0,
+    )
+
+
+def war_and_peace() -> TrainConfig:
+    """War and Peace with the notebook's normaliser and model, trained the better way; the last tenth is the test."""
+    return TrainConfig(
+        preset="war-and-peace",
+        text=TextConfig(
+            corpus=("war-and-peace",), normaliser=("notebook",), validation_fraction=0.02, test_fraction=0.1
+        ),
+        epochs=14,
+        evaluate_every=0,
+    )
+
+
+def war_and_peace_notebook() -> TrainConfig:
+    """The notebook's run on War and Peace: its windows, its initialisation, plain Adam at 1e-3."""
+    return TrainConfig(
+        preset="war-and-peace-notebook",
+        text=TextConfig(
+            corpus=("war-and-peace",), normaliser=("notebook",), validation_fraction=0.0, test_fraction=0.1
+        ),
+        batch=BatchConfig(mode="windows", size=64, length=100, stride=10),
+        model=Architecture(hidden_size=500, embedding_size=30, initialisation="notebook"),
+        optimiser=_notebook_adam(learning_rate=1e-3),
+        epochs=10,
+        evaluate_every=0,
+    )
+
+
+def python_stdlib() -> TrainConfig:
+    """The Python standard library's own source: real text that is on every machine."""
+    return TrainConfig(
+        preset="python-stdlib",
+        text=TextConfig(corpus=("python-stdlib",), validation_fraction=0.01, test_fraction=0.01),
+        model=Architecture(hidden_size=384, embedding_size=32),
+        epochs=1,
+        log=LogConfig(sample_prompt="def ", sample_length=300),
+    )
+
+
+def _notebook_adam(learning_rate: float) -> OptimiserConfig:
+    return OptimiserConfig(
+        learning_rate=learning_rate, schedule="constant", warmup_steps=0, weight_decay=0.0, beta2=0.999, clip_norm=0.0
+    )
+
+
+PRESETS: dict[str, Callable[[], TrainConfig]] = {
+    "text": text,
+    "alphabet": alphabet,
+    "alphabet-notebook": alphabet_notebook,
+    "war-and-peace": war_and_peace,
+    "war-and-peace-notebook": war_and_peace_notebook,
+    "python-stdlib": python_stdlib,
+}

@@ -1,0 +1,273 @@
+"""The run directory: everything that is needed to resume, export or cite a run, under names that never change."""
+
+import json
+import os
+import platform
+import secrets
+import time
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+from filelock import FileLock, Timeout
+
+import charrnn
+from charrnn.errors import CharRNNError, ConfigError, RunError
+from charrnn.files import looking_at, write_atomically
+from charrnn.text.normaliser import Normaliser
+from charrnn.text.vocabulary import Vocabulary
+from charrnn.config import TrainConfig
+from charrnn.runs.earlier import as_today
+
+__all__ = ["Claim", "RunDirectory", "as_json", "claim", "find_run"]
+
+MAY_CHANGE = frozenset(
+    {
+        *("run_dir", "resume", "epochs", "max_steps", "threads", "process_timeout", "stop_signal", "log"),
+        *("evaluate_every", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints"),
+        "model.recurrence",
+    }
+)
+"""Settings that a resumed run may have otherwise than before; `text.corpus` may too, if the text is the same."""
+_LOCK = ".lock"
+
+
+class RunDirectory:
+    """Paths inside one run's directory, and the claim on it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.json"
+        self.vocabulary = path / "vocabulary.json"
+        self.metrics = path / "metrics.jsonl"
+        self.samples = path / "samples.txt"
+        self.plot = path / "loss.png"
+        self.checkpoints = path / "checkpoints"
+        self.model = path / "model.onnx"
+        self._lock = FileLock(path / _LOCK, timeout=0)
+
+    def resumes(self, config: TrainConfig) -> bool:
+        """Whether `config` continues the run that is here; False: a new run may be made here.
+
+        Raises RunError where neither may be.
+        """
+        if self.config.exists():
+            if config.resume == "never":
+                raise RunError(
+                    f"{self.path}: holds a run already: give --resume auto to continue it, or name another --run-dir"
+                )
+            self._check_same_run(config)
+            return True
+        if config.resume not in ("auto", "never"):
+            raise RunError(f"{self.path}: holds no run (no config.json): start one with --resume auto")
+        for parent in self.path.parents:
+            if parent.exists() and not parent.is_dir():
+                raise RunError(f"{parent}: is a file, so {self.path} cannot be made: name another --run-dir")
+        if self.path.exists() and not (self.path.is_dir() and all(map(self._is_unfinished, self.path.iterdir()))):
+            raise RunError(f"{self.path}: exists and is not a run: name another --run-dir")
+        return False
+
+    def _is_unfinished(self, path: Path) -> bool:
+        """Whether a process that was killed before it had made a run leaves this."""
+        return path.name == _LOCK or path.name.startswith(f".{self.config.name}.")
+
+    def lock(self) -> None:
+        """Claim the directory for this process until it ends. Raises RunError where another process has it."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        except Timeout:
+            raise RunError(
+                f"{self.path}: another process is training there: wait for its end, or name another --run-dir"
+            ) from None
+        except OSError as error:
+            raise RunError(f"{self.path}: cannot be written ({error.strerror}): name another --run-dir") from error
+
+    def claim_new(self) -> None:
+        """Claim the directory for a new run. Raises RunError where another process was faster."""
+        self.lock()
+        if self.config.exists():
+            raise RunError(f"{self.path}: another process has just made a run there: name another --run-dir")
+
+    def unlock(self) -> None:
+        """Let others have the directory."""
+        self._lock.release()
+
+    def changes(self, config: TrainConfig) -> str:
+        """What a resumed run may have otherwise than before, and has: 'epochs 10 -> 20'. Asked before `describe`."""
+        differences = self._differences(config)
+        return _listed({name: values for name, values in differences.items() if name not in ("run_dir", "resume")})
+
+    def describe(
+        self, config: TrainConfig, text: dict[str, Any], vocabulary: Vocabulary, normaliser: Normaliser
+    ) -> None:
+        """Write config.json (settings, text, versions) and vocabulary.json (characters, normaliser).
+
+        Raises RunError where the directory cannot be written.
+        """
+        identity = self.identity() if self.config.exists() else secrets.token_hex(4)
+        tools = {name: version(name) for name in ("torch", "accelerate", "datasets", "numpy")}
+        description = {
+            "charrnn": charrnn.__version__,
+            "id": identity,
+            "config": asdict(config),
+            "text": text,
+            "environment": {"python": platform.python_version(), "platform": platform.platform(), **tools},
+        }
+        both = {"vocabulary": vocabulary.to_dict(), "normaliser": normaliser.to_list()}
+        # config.json first: it makes the directory a run, which goes on whatever happens next.
+        write_atomically(self.config, _readable_json(description))
+        write_atomically(self.vocabulary, _readable_json(both))
+
+    def read_description(self) -> dict[str, Any]:
+        """What `describe` put into config.json, its settings with today's names.
+
+        Raises RunError where it is not there, or not that, or a newer charrnn's.
+        """
+        try:
+            description: dict[str, Any] = json.loads(self.config.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise RunError(f"{self.path}: holds no run (no config.json): start one with --resume auto") from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunError(f"{self.config}: cannot be read ({error}): restore it from a copy") from error
+        if not _is_description(description):
+            raise RunError(f"{self.config}: is not a charrnn run's: restore it from a copy, or name another --run-dir")
+        description["config"] = as_today(description["config"])
+        if description["config"]["behaviour"] not in range(1, TrainConfig.behaviour + 1):
+            raise RunError(
+                f"{self.config}: behaviour is {description['config']['behaviour']!r}, and this charrnn has 1 to "
+                f"{TrainConfig.behaviour}: install the charrnn that wrote it, or name another --run-dir"
+            )
+        return description
+
+    def identity(self) -> str:
+        """The name that this run keeps through all its resumptions, whatever the directory is called."""
+        return str(self.read_description()["id"])
+
+    def read_vocabulary(self) -> tuple[Vocabulary, Normaliser]:
+        """The vocabulary and the normaliser of the run."""
+        try:
+            both = json.loads(self.vocabulary.read_text(encoding="utf-8"))
+            return Vocabulary.from_dict(both["vocabulary"]), Normaliser.from_list(both["normaliser"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, CharRNNError) as error:
+            raise RunError(f"{self.vocabulary}: cannot be read ({error}): restore it from a copy") from error
+
+    def _check_same_run(self, config: TrainConfig) -> None:
+        wrong = {
+            name: values
+            for name, values in self._differences(config).items()
+            if name not in MAY_CHANGE and name.split(".")[0] not in MAY_CHANGE
+        }
+        if wrong:
+            raise RunError(
+                f"{self.path}: holds another run ({_listed(wrong)}): give the same settings, or another --run-dir"
+            )
+
+    def _differences(self, config: TrainConfig) -> dict[str, tuple[Any, Any]]:
+        """Settings, by name, that the run here and `config` have otherwise, as (here, config)."""
+        before, now = _flat(self.read_description()["config"]), _flat(as_json(config))
+        # The text itself is compared, and the behaviour is the run's own.
+        names = sorted((before.keys() | now.keys()) - {"preset", "text.corpus", "behaviour"})
+        return {name: (before.get(name), now.get(name)) for name in names if before.get(name) != now.get(name)}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The directory of a run, whether the run is there already, and from which checkpoint it goes on if named."""
+
+    directory: RunDirectory
+    resumes: bool
+    checkpoint: Path | None
+    behaviour: int
+    """That of the run: see `TrainConfig.behaviour`."""
+
+    def words(self) -> list[str]:
+        """What `of` makes a claim of, on a process that has not made it."""
+        checkpoint = str(self.checkpoint or "")
+        return [str(self.directory.path), "resumes" if self.resumes else "", checkpoint, str(self.behaviour)]
+
+    @classmethod
+    def of(cls, words: list[str]) -> Self:
+        """The claim of another process, without its lock."""
+        path, resumes, checkpoint, behaviour = words
+        return cls(RunDirectory(Path(path)), bool(resumes), Path(checkpoint) if checkpoint else None, int(behaviour))
+
+
+def claim(config: TrainConfig) -> Claim:
+    """Choose the run directory as `run_dir` and `resume` say; one that holds a run is locked, a new one not made yet.
+
+    A mistake found later leaves nothing behind. Raises ConfigError or RunError where the wish cannot be met.
+    """
+    checkpoint = None
+    if config.resume not in ("auto", "never", "must"):
+        directory, checkpoint = find_run(config.resume, "resume is {}: it must be auto, never, must,")
+        if config.run_dir and Path(config.run_dir).absolute() != directory.path.absolute():
+            raise ConfigError(
+                f"resume is {config.resume}, run_dir {config.run_dir}: leave --run-dir out, or name the same"
+            )
+    elif config.run_dir:
+        directory = RunDirectory(Path(config.run_dir))
+    elif config.resume == "must":
+        raise ConfigError("--resume must needs --run-dir: name the directory of the run that is to go on")
+    elif int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")):
+        raise ConfigError("--max_restarts needs --run-dir: a restarted run must find its directory again")
+    else:
+        directory = RunDirectory(Path(f"runs/{config.preset}-{time.strftime('%Y%m%d-%H%M%S')}"))
+    with looking_at(directory.path):
+        resumes = directory.resumes(config)
+    behaviour = config.behaviour
+    if resumes:
+        directory.lock()
+        behaviour = int(directory.read_description()["config"]["behaviour"])
+    return Claim(directory, resumes, checkpoint, behaviour)
+
+
+def find_run(word: str, complaint: str) -> tuple[RunDirectory, Path | None]:
+    """The run that `word` names and, where it names one of the run's checkpoints, that.
+
+    Raises RunError, which begins with `complaint` about the word.
+    """
+    path = Path(word)
+    with looking_at(path):
+        if path.absolute().parent.name == "checkpoints" and path.name.startswith("step-") and path.is_dir():
+            named = path if path.parent.name else path.absolute()  # 'step-1' has no parents where we stand beside it
+            return RunDirectory(named.parent.parent), path
+        if (path / "config.json").is_file():
+            return RunDirectory(path), None
+    raise RunError(f"{complaint.format(repr(word))} a run directory or one of its checkpoints")
+
+
+def _is_description(value: Any) -> bool:
+    """Whether `value` has what those who read config.json take from it."""
+    needed = {"config": {"preset", "model"}, "text": {"sha256", "description"}}
+    return (
+        isinstance(value, dict)
+        and value.keys() >= {"charrnn", "id"}
+        and all(isinstance(value.get(name), dict) and value[name].keys() >= keys for name, keys in needed.items())
+        and isinstance(value["config"]["model"], dict)
+    )
+
+
+def _readable_json(value: dict[str, Any]) -> bytes:
+    """As UTF-8. What is none in a file's name, which Python has as a lone surrogate, becomes JSON's own escape."""
+    return json.dumps(value, ensure_ascii=False, indent=1).encode(errors="backslashreplace")
+
+
+def as_json(config: TrainConfig) -> dict[str, Any]:
+    """The settings as JSON has them: tuples are lists."""
+    settings: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    return settings
+
+
+def _listed(differences: dict[str, tuple[Any, Any]]) -> str:
+    # A name may come from a spoilt config.json: as ASCII it is part of one line, whatever it is.
+    return ", ".join(f"{ascii(name)[1:-1]} {before!r} -> {now!r}" for name, (before, now) in differences.items())
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{'a': {'b': 1}} -> {'a.b': 1}."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat

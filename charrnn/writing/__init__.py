@@ -1,0 +1,1 @@
+"""What charrnn-sample writes: texts, scores, on standard output."""

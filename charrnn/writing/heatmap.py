@@ -1,0 +1,36 @@
+"""The heatmap that a file's name asks for."""
+
+import importlib.util
+from pathlib import Path
+
+from charrnn.console import importing
+from charrnn.errors import ConfigError, reason
+from charrnn.pages.coloured_text import Heatmap
+from charrnn.writing.output import COMMAND
+
+__all__ = ["heatmap_of"]
+
+
+def heatmap_of(name: str) -> Heatmap:
+    """The heatmap that the file's name asks for. Raises ConfigError where it is neither HTML nor a PNG that can be."""
+    path = Path(name)
+    kind = path.suffix.lower()
+    try:
+        path.lstat()
+    except OSError:
+        pass  # it is not there yet, or what is wrong is said by what writes it
+    except ValueError as error:
+        raise ConfigError(f"--heatmap {name!r} is no name of a file ({reason(error)}): give another") from error
+    if kind in (".html", ".htm"):
+        with importing(COMMAND):
+            from charrnn.pages.html import HtmlHeatmap
+        return HtmlHeatmap(path)
+    if kind != ".png":
+        raise ConfigError(f"--heatmap {name!r} is neither .html nor .png: name a file that ends in one of them")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ConfigError(
+            "a .png heatmap needs matplotlib: pip install matplotlib, or name an .html file, which needs nothing"
+        )
+    with importing(COMMAND):
+        from charrnn.pages.png import PngHeatmap
+    return PngHeatmap(path)

@@ -1,0 +1,30 @@
+"""What charrnn-sample is asked for."""
+
+from dataclasses import dataclass
+
+__all__ = ["Options"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the command line asks for; the flags' help says what each means."""
+
+    model: str
+    prompt: str = ""
+    prompt_file: str | None = None
+    skip_unknown: bool = False
+    length: int = 200
+    endless: bool = False
+    stop: str | None = None
+    num_samples: int = 1
+    temperature: float = 1.0
+    temperatures: tuple[float, ...] | None = None
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int | None = None
+    interactive: bool = False
+    score: str | None = None
+    heatmap: str | None = None
+    json: bool = False
+    quiet: bool = False
+    verbose: bool = False

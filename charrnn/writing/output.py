@@ -1,0 +1,46 @@
+"""What charrnn-sample writes: text on standard output as UTF-8, messages on standard error."""
+
+import io
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from charrnn.console import give_up, tell, visible
+from charrnn.errors import CharRNNError
+
+__all__ = ["COMMAND", "Write", "say", "standard_output"]
+
+COMMAND = "charrnn-sample"
+Write = Callable[[str], object]
+"""What takes a piece of text."""
+
+
+@contextmanager
+def standard_output() -> Iterator[Write]:
+    """What writes to standard output: UTF-8 and bare newlines in every locale, exactly.
+
+    A terminal gets it at once, and of control characters what can be seen: none of them is obeyed. All is written when
+    it ends. Raises CharRNNError where a disk is full.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="strict", newline="\n")
+    try:
+        yield _show if sys.stdout.isatty() else sys.stdout.write
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        give_up(sys.stdout)
+        raise CharRNNError(
+            f"the text cannot be written ({error.strerror}): free space there, or write elsewhere"
+        ) from error
+
+
+def _show(text: str) -> None:
+    sys.stdout.write(visible(text))
+    sys.stdout.flush()
+
+
+def say(message: str) -> None:
+    """Tell the user something that is not the text."""
+    tell(f"{COMMAND}: {' '.join(message.splitlines())}", sys.stderr)
