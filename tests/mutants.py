@@ -50,7 +50,7 @@ PLACE = ROOT / "build" / "mutants"
 RESULTS = PLACE / "results.jsonl"
 NATIVE = "charrnn/model/native.cpp"
 FILES = ["charrnn/model", "charrnn/text", "charrnn/runtime"]
-FILES += [f"charrnn/{name}.py" for name in ("scores", "training/learner", "training/evaluation")]
+FILES += [f"charrnn/{name}.py" for name in ("scores", "splitmix", "training/learner", "training/evaluation")]
 FILES += ["charrnn/training/schedule.py", "charrnn/runs/checkpoint.py"]
 TESTS = {
     "model/architecture": "tests/model/test_char_rnn.py",
@@ -61,8 +61,8 @@ TESTS = {
     "runtime/model": "tests/runtime/test_onnx_model.py tests/runtime/test_stream.py",
     "runtime/scan_sessions": "tests/runtime/test_scan.py",
     "charrnn/scores": "tests/runtime/test_scores.py tests/training/test_evaluation.py",
+    "charrnn/splitmix": "tests/test_splitmix.py tests/runtime/test_sampling.py tests/text/test_shuffle.py",
     "runtime/session": "tests/runtime/test_onnx_model.py",
-    "runtime/splitmix": "tests/runtime/test_sampling.py",
     "runtime/step_model": "tests/runtime/test_stream.py tests/runtime/test_scores.py tests/runtime/test_scan.py",
     "text/arrow": "tests/text/test_encoded.py tests/text/test_prepare.py",
     "text/prepared": "tests/text/test_prepare.py",

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from charrnn.arrays import Logits
 from charrnn.errors import ConfigError
-from charrnn.runtime.splitmix import SplitMix64
+from charrnn.splitmix import SplitMix64
 
 __all__ = ["Noise", "Sampler", "SamplingConfig", "bounded", "choose", "fresh_seed"]
 

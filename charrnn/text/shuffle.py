@@ -7,6 +7,8 @@ from math import isqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from charrnn.splitmix import mix
+
 __all__ = ["Order", "StoredShuffle", "computed_shuffle"]
 
 Order = Callable[[int, NDArray[np.int64]], NDArray[np.int64]]
@@ -32,8 +34,8 @@ def computed_shuffle(count: int, seed: int) -> Order:
     def network(keys: NDArray[np.uint64], numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
         left, right = np.divmod(numbers, np.uint64(columns))
         for left_key, right_key in keys.reshape(-1, 2):
-            left = (left + _hash(right + left_key) % np.uint64(rows)) % np.uint64(rows)
-            right = (right + _hash(left + right_key) % np.uint64(columns)) % np.uint64(columns)
+            left = (left + mix(right + left_key) % np.uint64(rows)) % np.uint64(rows)
+            right = (right + mix(left + right_key) % np.uint64(columns)) % np.uint64(columns)
         return left * np.uint64(columns) + right
 
     @lru_cache(maxsize=2)
@@ -51,13 +53,6 @@ def computed_shuffle(count: int, seed: int) -> Order:
         return np.concatenate([block(epoch, number) for number in range(first, last + 1)])[places - first * _BLOCK]
 
     return order
-
-
-def _hash(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64's output function (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014)."""
-    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return numbers ^ (numbers >> np.uint64(31))
 
 
 class StoredShuffle:

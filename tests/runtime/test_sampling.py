@@ -1,8 +1,6 @@
 """The sampler draws from the distribution that temperature, top-k and top-p define, and does so again for a seed."""
 
-import itertools
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from charrnn.errors import ConfigError
 from charrnn.runtime import Sampler, SamplingConfig, fresh_seed
 from charrnn.runtime.sampling import choose
-from charrnn.runtime.splitmix import SplitMix64
+from tests.test_splitmix import uniform_numbers
 
 B, V = 3, 13
 LOGITS = np.random.default_rng(5).normal(size=(B, V)).astype(np.float32)
@@ -181,42 +179,6 @@ def test_a_seed_or_a_number_of_samples_out_of_range() -> None:
     for num_samples in (0, -3, 10**9):
         with pytest.raises(ConfigError, match=f"num-samples is {num_samples}: it must be at least 1 and at most"):
             Sampler(SamplingConfig(), 0, num_samples)
-
-
-def uniform_numbers(seed: int, row: int, count: int) -> Iterator[np.ndarray]:
-    """As export/README.md has them, `count` for each character."""
-    (start,) = itertools.islice(splitmix64(seed), row, row + 1)
-    generator = splitmix64(start)
-    while True:
-        words = [next(generator) for _ in range((count + 1) // 2)]
-        halves = [half for word in words for half in (word % 2**32, word // 2**32)]
-        yield (np.array(halves[:count]) + 0.5) / 2**32
-
-
-def splitmix64(seed: int) -> Iterator[int]:
-    while True:
-        z = seed = (seed + 0x9E3779B97F4A7C15) % 2**64
-        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % 2**64
-        z = (z ^ z >> 27) * 0x94D049BB133111EB % 2**64
-        yield z ^ z >> 31
-
-
-def test_it_is_splitmix64() -> None:
-    """The first numbers of seed 1234567, as Rosetta Code has them (Pseudo-random numbers/Splitmix64)."""
-    assert list(itertools.islice(splitmix64(1234567), 3)) == [
-        6457827717110365317,
-        3203168211198807973,
-        9817491932198370423,
-    ]
-
-
-@pytest.mark.parametrize("count", [1, 6, 7])
-@pytest.mark.parametrize("seed", [0, 7, 2**64 - 1])
-def test_uniform_numbers(seed: int, count: int) -> None:
-    generator = SplitMix64(seed, range(3))
-    drawn = np.concatenate([generator.uniform(steps, count) for steps in (1, 20, 2)])
-    for row, numbers in enumerate(drawn.swapaxes(0, 1)):
-        np.testing.assert_array_equal(numbers, [*itertools.islice(uniform_numbers(seed, row, count), 23)])
 
 
 @pytest.mark.parametrize("top_k", [0, 5])

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["SplitMix64"]
+__all__ = ["SplitMix64", "mix"]
 
 Words: TypeAlias = npt.NDArray[np.uint64]
 _STEP = np.uint64(0x9E3779B97F4A7C15)
@@ -43,7 +43,14 @@ class SplitMix64:
 def _numbers(seeds: Words, start: int, steps: int, count: int) -> Words:
     """Numbers `start` and on of the generators with these seeds [rows]: [steps, rows, count]."""
     places = np.arange(start + 1, start + 1 + steps * count, dtype=np.uint64).reshape(steps, 1, count)
-    z = places * _STEP + seeds[:, None]
+    return mix(places * _STEP + seeds[:, None])
+
+
+def mix(z: Words) -> Words:
+    """SplitMix64's output function: each number below 2^64 becomes another one, as if at random.
+
+    z: uint64 of any shape; it is overwritten, and returned.
+    """
     shifted = np.empty_like(z)
     for shift, factor in _MIX:
         z ^= np.right_shift(z, np.uint64(shift), out=shifted)
