@@ -27,6 +27,7 @@ from machine import machine
 from charrnn.text.batches import Batches, Split, StreamBatches, WindowBatches
 from charrnn.text.builtin import LOCAL
 from charrnn.text.prepare import PreparedText, prepare
+from charrnn.text.settings import TextConfig
 
 BATCH, LENGTH, STRIDE = 64, 100, 10
 STEPS, ROUNDS = 2000, 5
@@ -116,7 +117,7 @@ def report(table: list[dict[str, Any]], arguments: argparse.Namespace) -> None:
 
 
 def prepared(directory: Path) -> PreparedText:
-    return prepare((str(directory / "text"),), cache_dir=directory / "cache", progress=False)
+    return prepare(TextConfig(corpus=(str(directory / "text"),)), cache_dir=directory / "cache", progress=False)
 
 
 def measure_prepare(directory: Path) -> dict[str, float]:

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
-from charrnn.config import BatchConfig, LogConfig, OptimiserConfig, TextConfig, TrainConfig
+from charrnn.config import BatchConfig, LogConfig, OptimiserConfig, TrainConfig
 from charrnn.model import Architecture
+from charrnn.text.settings import TextConfig
 
 __all__ = ["PRESETS", "text"]
 

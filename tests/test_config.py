@@ -4,15 +4,17 @@ import ast
 import inspect
 import re
 import signal
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 import charrnn.config as config_module
-from charrnn.config import BatchConfig, LogConfig, OptimiserConfig, TextConfig, TrainConfig
+from charrnn.config import BatchConfig, LogConfig, OptimiserConfig, TrainConfig
 from charrnn.errors import ConfigError
-from charrnn.model import Architecture
+from charrnn.model import Architecture, architecture
 from charrnn.presets import PRESETS
+from charrnn.text import settings
 
 NAN, INF = float("nan"), float("inf")
 
@@ -20,20 +22,6 @@ NAN, INF = float("nan"), float("inf")
 @pytest.mark.parametrize(
     ("kind", "name", "value", "message"),
     [
-        (
-            TextConfig,
-            "validation_fraction",
-            -0.1,
-            "text.validation_fraction is -0.1: it must be at least 0 and below 1",
-        ),
-        (TextConfig, "validation_fraction", NAN, "text.validation_fraction is nan"),
-        (TextConfig, "test_fraction", 1.0, "text.test_fraction is 1.0: it must be at least 0 and below 1"),
-        (
-            TextConfig,
-            "test_fraction",
-            0.95,
-            "text.validation_fraction and text.test_fraction leave nothing to train on",
-        ),
         (BatchConfig, "size", 0, "batch.size is 0: it must be at least 1"),
         (BatchConfig, "length", -3, "batch.length is -3: it must be at least 1"),
         (BatchConfig, "stride", 0, "batch.stride is 0: it must be at least 1"),
@@ -78,7 +66,6 @@ def test_a_value_that_cannot_work_is_named(kind: Any, name: str, value: float | 
 
 
 def test_the_edges_of_what_is_allowed() -> None:
-    TextConfig(validation_fraction=0, test_fraction=0)
     OptimiserConfig(clip_norm=0, weight_decay=0, warmup_steps=0, beta1=0, final_learning_rate=0)
     LogConfig(sample_length=0, sample_temperature=0)
     TrainConfig(max_steps=0, evaluate_every=0, seed=2**63 - 1, checkpoint_every=0, checkpoint_minutes=0)
@@ -106,12 +93,17 @@ def test_the_notebook_s_presets_are_the_notebook_s() -> None:
     assert PRESETS["alphabet-notebook"]().optimiser.learning_rate == 200
 
 
-def test_every_field_is_explained() -> None:
+@pytest.mark.parametrize(
+    ("module", "groups"),
+    [(config_module, ["text", "batch", "model", "optimiser", "log"]), (settings, []), (architecture, [])],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_every_field_is_explained(module: ModuleType, groups: list[str]) -> None:
     """The command line's help is made from the docstrings of fields; the groups' own are those of their classes."""
     unexplained = []
-    for node in ast.parse(inspect.getsource(config_module)).body:
+    for node in ast.parse(inspect.getsource(module)).body:
         if isinstance(node, ast.ClassDef):
             for field, after in zip(node.body, [*node.body[1:], None], strict=True):
                 if isinstance(field, ast.AnnAssign) and not isinstance(after, ast.Expr):
                     unexplained.append(ast.unparse(field.target))
-    assert unexplained == ["text", "batch", "model", "optimiser", "log"]
+    assert unexplained == groups

@@ -13,9 +13,10 @@ from typing import Self
 
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.text.builtin import DOWNLOADS, LOCAL
-from charrnn.text.decoding import ErrorPolicy, decode_blocks, marked_encoding
+from charrnn.text.decoding import decode_blocks, marked_encoding
 from charrnn.text.download import Download, fetch
 from charrnn.text.packed import is_packed, unpacked
+from charrnn.text.settings import TextConfig
 from charrnn.text.sources import (
     Part,
     file_part,
@@ -37,6 +38,8 @@ class Corpus:
     """A text in parts, one after another with nothing between. Close it (`with`) to remove what was spooled."""
 
     parts: tuple[Part, ...]
+    settings: TextConfig
+    """What was asked for; it says how the parts are decoded."""
     description: str
     """One line: what the user named, and how many files that is."""
     skipped_files: int = 0
@@ -63,23 +66,20 @@ class Corpus:
         return any(is_packed(part.blocks()) for part in self.parts)
 
     def text(
-        self,
-        *,
-        encoding: str,
-        errors: ErrorPolicy,
-        watch: Callable[[bytes], None],
-        watch_unpacked: Callable[[bytes], None] | None = None,
+        self, *, watch: Callable[[bytes], None], watch_unpacked: Callable[[bytes], None] | None = None
     ) -> Iterator[str]:
         """Yield the text in chunks; show every block of bytes to `watch`, and to `watch_unpacked` what is in it.
 
-        Raises CorpusError for bytes that are not `encoding`, unless `errors` passes over them, and for compressed parts
-        that are damaged.
+        Raises CorpusError for bytes that are not of the encoding, unless `encoding_errors` passes over them, and for
+        compressed parts that are damaged.
         """
+        errors = self.settings.encoding_errors
         for part in self.parts:
             blocks = unpacked(_watched(part.blocks(), watch), part.name)
             if watch_unpacked:
                 blocks = _watched(blocks, watch_unpacked)
-            yield from decode_blocks(blocks, name=part.name, encoding=part.encoding or encoding, errors=errors)
+            encoding = part.encoding or self.settings.encoding
+            yield from decode_blocks(blocks, name=part.name, encoding=encoding, errors=errors)
 
 
 def _watched(blocks: Iterator[bytes], watch: Callable[[bytes], None]) -> Iterator[bytes]:
@@ -89,17 +89,9 @@ def _watched(blocks: Iterator[bytes], watch: Callable[[bytes], None]) -> Iterato
 
 
 def open_corpus(
-    corpus: tuple[str, ...],
-    *,
-    sha256: str = "",
-    column: str = "text",
-    hub_split: str = "train",
-    encoding: str = "utf-8",
-    cache_dir: Path,
-    progress: bool,
-    downloads: Mapping[str, Download] = DOWNLOADS,
+    settings: TextConfig, *, cache_dir: Path, progress: bool, downloads: Mapping[str, Download] = DOWNLOADS
 ) -> Corpus:
-    """Resolve the user's words, each of which is one of
+    """Resolve the words of `settings.corpus`, each of which is one of
 
     - the name of a built-in corpus (a file of that name is reached as ./NAME),
     - `-`, standard input,
@@ -110,20 +102,13 @@ def open_corpus(
     `encoding` tells which files of a directory are text. Raises CorpusError if a word leads to no text, ConfigError if
     `sha256` does not fit the words.
     """
-    _check_sha256(corpus, sha256)
+    _check_sha256(settings.corpus, settings.sha256)
     with ExitStack() as resources:
         opener = _Opener(
-            sha256=sha256.lower(),
-            column=column,
-            hub_split=hub_split,
-            encoding=encoding,
-            cache_dir=cache_dir,
-            progress=progress,
-            downloads=downloads,
-            resources=resources,
+            settings=settings, cache_dir=cache_dir, progress=progress, downloads=downloads, resources=resources
         )
-        parts = tuple(part for word in corpus for part in opener.parts(word))
-        description = _describe(corpus, len(parts), opener)
+        parts = tuple(part for word in settings.corpus for part in opener.parts(word))
+        description = _describe(settings.corpus, len(parts), opener)
         if not parts:
             raise CorpusError(
                 f"{description}: no text but what runs wrote; to go on with a run, give its own text and --resume DIR, "
@@ -131,6 +116,7 @@ def open_corpus(
             )
         return Corpus(
             parts=parts,
+            settings=settings,
             description=description,
             skipped_files=opener.skipped_files,
             skipped_runs=len(opener.runs),
@@ -177,10 +163,7 @@ def _number(count: int, one: str, many: str) -> str:
 class _Opener:
     """Turns one word after another into parts."""
 
-    sha256: str
-    column: str
-    hub_split: str
-    encoding: str
+    settings: TextConfig
     cache_dir: Path
     progress: bool
     downloads: Mapping[str, Download]
@@ -197,7 +180,7 @@ class _Opener:
         if word == "-":
             return [self._standard_input()]
         if _is_address(word):
-            return [self._downloaded(Download(address=word, sha256=self.sha256), name=word)]
+            return [self._downloaded(Download(address=word, sha256=self.settings.sha256.lower()), name=word)]
         if word.startswith("hub:"):
             return [self._hub(word)]
         try:
@@ -222,7 +205,7 @@ class _Opener:
     def _hub(self, word: str) -> Part:
         from charrnn.text.hub import hub_part  # brings in datasets, which takes a second
 
-        return hub_part(word, column=self.column, split=self.hub_split, cache_dir=self.cache_dir)
+        return hub_part(word, column=self.settings.column, split=self.settings.hub_split, cache_dir=self.cache_dir)
 
     def _path(self, word: str) -> list[Part]:
         path = Path(word)
@@ -248,13 +231,14 @@ class _Opener:
 
     def _directory(self, path: Path) -> list[Part]:
         files, runs = files_below(path)
-        texts = [file for file in files if not looks_binary(file, self.encoding)]
+        encoding = self.settings.encoding
+        texts = [file for file in files if not looks_binary(file, encoding)]
         skipped = len(files) - len(texts)
         if not texts and not runs:
             number = _number(len(files), "file", "files")
             problem = f"{printable(str(path))}: no text in this directory ({number}, {skipped} of them binary)"
             for file in files:
-                if (marked := marked_encoding(next(file_part(file).blocks(), b""))) and marked != self.encoding:
+                if (marked := marked_encoding(next(file_part(file).blocks(), b""))) and marked != encoding:
                     raise CorpusError(f"{problem}; {printable(str(file))} is of --text.encoding {marked}")
             raise CorpusError(problem)
         self.skipped_files += skipped

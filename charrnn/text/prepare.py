@@ -10,7 +10,7 @@ import time
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,21 @@ from charrnn.files import cache_dir as default_cache_dir
 from charrnn.text.cache import publish, using, workspace
 from charrnn.text.codepoints import NUM_CODE_POINTS, code_points, text_of
 from charrnn.text.corpus import Corpus, open_corpus
-from charrnn.text.decoding import ErrorPolicy, check_encoding
+from charrnn.text.decoding import check_encoding
 from charrnn.text.normaliser import Normaliser
 from charrnn.text.normaliser_steps import Keep
 from charrnn.text.prepared import IDS, PreparedText, is_whole, write_manifest
 from charrnn.text.progress import progress_bar
+from charrnn.text.settings import TextConfig
 from charrnn.text.vocabulary import Vocabulary
 
 __all__ = ["prepare"]
 
 _VERSION = 1  # of a cache entry's key: entries of other versions are never looked at
+_FIRST_SETTINGS = {"corpus", "sha256", "column", "hub_split", "encoding", "encoding_errors", "normaliser"}
+_FIRST_SETTINGS |= {"validation_fraction", "test_fraction"}
+"""Those of charrnn 0.1.0. An entry's key has what it had then: the SHA-256 of the bytes, the encoding, what to do with
+bytes that are not of it, and the normaliser's steps."""
 _CHUNK_BYTES = 64 << 20
 _RARE = "\ufffd"
 """What a rare character becomes."""
@@ -40,54 +45,33 @@ _SUSPECTS = "\0\ufeff"
 
 
 def prepare(
-    corpus: tuple[str, ...],
+    settings: TextConfig,
     *,
-    sha256: str = "",
-    column: str = "text",
-    hub_split: str = "train",
-    encoding: str = "utf-8",
-    encoding_errors: ErrorPolicy = "strict",
-    normaliser: Normaliser = Normaliser(),  # noqa: B008 (immutable)
-    min_count: int = 0,
     vocabulary: Vocabulary | None = None,
     cache_dir: Path | None = None,
     progress: bool = True,
     chunk_bytes: int = _CHUNK_BYTES,
 ) -> PreparedText:
-    """Prepare a corpus (see `open_corpus` for `corpus`, `sha256`, `column`, `hub_split`), or find it prepared.
+    """Prepare the text that `settings` describe, or find it prepared.
 
-    Characters of which the normalised text has fewer than `min_count` become U+FFFD: the normaliser gets a `keep` step
-    for that. Without `vocabulary` the text's own characters make one. `chunk_bytes` is the size of a record batch.
+    Where characters are rarer than `min_count`, the normaliser gets a `keep` step that makes them U+FFFD. Without
+    `vocabulary` the text's own characters make one. `chunk_bytes` is the size of a record batch.
     Raises CorpusError, ConfigError, or VocabularyError for characters that a given vocabulary lacks.
     """
     started = time.perf_counter()
-    check_encoding(encoding)
+    normaliser = Normaliser.named(*settings.normaliser)
+    check_encoding(settings.encoding)
     cache_dir = cache_dir or default_cache_dir()
-    with open_corpus(
-        corpus,
-        sha256=sha256,
-        column=column,
-        hub_split=hub_split,
-        encoding=encoding,
-        cache_dir=cache_dir,
-        progress=progress,
-    ) as source:
+    with open_corpus(settings, cache_dir=cache_dir, progress=progress) as corpus:
         job = _Job(
-            corpus=source,
-            encoding=encoding,
-            errors=encoding_errors,
-            normaliser=normaliser,
-            min_count=min_count,
-            vocabulary=vocabulary,
-            progress=progress,
-            chunk_bytes=chunk_bytes,
+            corpus=corpus, normaliser=normaliser, vocabulary=vocabulary, progress=progress, chunk_bytes=chunk_bytes
         )
         stored, key = job.identify()
         path = cache_dir / "prepared" / key
         fresh = not is_whole(path)
         if fresh:
             _make(job, path, stored)
-    prepared = PreparedText.open(path, description=source.description)
+    prepared = PreparedText.open(path, description=corpus.description)
     return replace(prepared, fresh=fresh, seconds=time.perf_counter() - started)
 
 
@@ -96,10 +80,8 @@ class _Job:
     """A corpus and what is to be done with it."""
 
     corpus: Corpus
-    encoding: str
-    errors: ErrorPolicy
     normaliser: Normaliser
-    min_count: int
+    """As the settings name it."""
     vocabulary: Vocabulary | None
     progress: bool
     chunk_bytes: int
@@ -119,13 +101,20 @@ class _Job:
         if not any(size_bytes for size_bytes, _ in parts):
             raise CorpusError(self._empty())
         stored = digest.hexdigest()
-        given = self.vocabulary.characters if self.vocabulary else None
-        rules: list[object] = [self.encoding, self.errors, self.normaliser.to_list(), given]
-        if self.min_count > 1:
-            rules.append(self.min_count)
         # Lower case and normal forms come from Python's version of Unicode.
-        key = json.dumps([_VERSION, unicodedata.unidata_version, stored, parts, rules])
+        key = json.dumps([_VERSION, unicodedata.unidata_version, stored, parts, self._rules()])
         return stored, hashlib.sha256(key.encode()).hexdigest()
+
+    def _rules(self) -> list[object]:
+        """What the encoded text depends on, beside the bytes of the corpus.
+
+        Every setting that came after charrnn 0.1.0 counts, where it is not its default: so older keys stay.
+        """
+        settings = self.corpus.settings
+        given = self.vocabulary.characters if self.vocabulary else None
+        later = {name: value for name, value in asdict(settings).items() if name not in _FIRST_SETTINGS}
+        changed = [[name, value] for name, value in later.items() if value != getattr(type(settings), name)]
+        return [settings.encoding, settings.encoding_errors, self.normaliser.to_list(), given, *changed]
 
     def make(self, entry: Path, *, stored: str) -> None:
         """Write the encoded text and its manifest into the directory `entry`.
@@ -154,7 +143,8 @@ class _Job:
 
         Raises CorpusError if nothing is left of the text.
         """
-        if self.vocabulary and self.min_count < 2:
+        min_count = self.corpus.settings.min_count
+        if self.vocabulary and min_count < 2:
             return self.vocabulary, self.normaliser, Counter()
         counts = np.zeros(NUM_CODE_POINTS, dtype=np.int64)
         for text in self._texts("finding characters", self.normaliser):
@@ -162,11 +152,9 @@ class _Job:
             counts[: len(seen)] += seen
         if not counts.any():
             raise CorpusError(self._nothing_left())
-        if counts.max() < self.min_count:
-            raise CorpusError(
-                f"{self.corpus.description}: has no character {self.min_count} times; lower --text.min-count"
-            )
-        is_rare = (counts > 0) & (counts < self.min_count)
+        if counts.max() < min_count:
+            raise CorpusError(f"{self.corpus.description}: has no character {min_count} times; lower --text.min-count")
+        is_rare = (counts > 0) & (counts < min_count)
         is_rare[ord(_RARE)] = False
         kept = text_of(np.flatnonzero((counts > 0) & ~is_rare))
         if not is_rare.any():
@@ -207,7 +195,7 @@ class _Job:
                 if stored:
                     stored(block)
 
-            chunks = self.corpus.text(encoding=self.encoding, errors=self.errors, watch=watch, watch_unpacked=unpacked)
+            chunks = self.corpus.text(watch=watch, watch_unpacked=unpacked)
             yield from normaliser.stream(chunks, dropped)
 
     def _empty(self) -> str:

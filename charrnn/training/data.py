@@ -6,12 +6,12 @@ from typing import Any, Self
 
 from accelerate import Accelerator
 
-from charrnn.config import BatchConfig, TextConfig
+from charrnn.config import BatchConfig
 from charrnn.processes.collectives import on_all_collective, on_main_collective
 from charrnn.text.batches import Batches, Split, StreamBatches, WindowBatches, splits
-from charrnn.text.normaliser import Normaliser
 from charrnn.text.prepare import prepare
 from charrnn.text.prepared import PreparedText, open_prepared
+from charrnn.text.settings import TextConfig
 from charrnn.text.shuffle import StoredShuffle, computed_shuffle
 
 __all__ = ["RunText"]
@@ -35,7 +35,7 @@ class RunText:
         mine: list[PreparedText] = []
 
         def on_main() -> dict[str, str]:
-            mine.append(_prepare(config, progress=True))
+            mine.append(prepare(config))
             return {"path": str(mine[0].path), "description": mine[0].description}
 
         made = on_main_collective(accelerator, on_main)
@@ -44,7 +44,7 @@ class RunText:
             if mine:
                 return mine[0]
             found = open_prepared(Path(made["path"]), description=made["description"])
-            return found or _prepare(config, progress=False)
+            return found or prepare(config, progress=False)
 
         text = on_all_collective(accelerator, here)
         fractions = {"validation_fraction": config.validation_fraction, "test_fraction": config.test_fraction}
@@ -72,17 +72,3 @@ class RunText:
             "vocabulary_size": len(self.prepared.vocabulary),
             "splits": {split.name: [split.start, split.stop] for split in (self.train, self.validation, self.test)},
         }
-
-
-def _prepare(config: TextConfig, *, progress: bool) -> PreparedText:
-    return prepare(
-        config.corpus,
-        sha256=config.sha256,
-        column=config.column,
-        hub_split=config.hub_split,
-        encoding=config.encoding,
-        encoding_errors=config.encoding_errors,
-        normaliser=Normaliser.named(*config.normaliser),
-        min_count=config.min_count,
-        progress=progress,
-    )

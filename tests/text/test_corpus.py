@@ -9,12 +9,14 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from charrnn.errors import ConfigError, CorpusError
 from charrnn.text.corpus import Corpus, open_corpus
 from charrnn.text.download import Download
+from charrnn.text.settings import TextConfig
 from tests.text.conftest import Server
 
 
@@ -27,13 +29,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def opened(*words: str, downloads: dict[str, Download] | None = None, **options: str) -> Corpus:
+def opened(*words: str, downloads: dict[str, Download] | None = None, **settings: Any) -> Corpus:
     more = {} if downloads is None else {"downloads": downloads}
-    return open_corpus(words, cache_dir=Path(os.environ["CHARRNN_CACHE"]), progress=False, **options, **more)
+    config = TextConfig(corpus=words, **settings)
+    return open_corpus(config, cache_dir=Path(os.environ["CHARRNN_CACHE"]), progress=False, **more)
 
 
-def text(corpus: Corpus, encoding: str = "utf-8") -> str:
-    return "".join(corpus.text(encoding=encoding, errors="strict", watch=bytes))
+def text(corpus: Corpus) -> str:
+    return "".join(corpus.text(watch=bytes))
 
 
 def read(*words: str, sha256: str = "", downloads: dict[str, Download] | None = None) -> bytes:
@@ -176,7 +179,7 @@ def test_utf_16_in_a_directory_is_text_where_it_is_asked_for() -> None:
     write(dir__a="text".encode("utf-16"), dir__image=b"\x89PNG\0\0\0\0")
     with opened("dir", encoding="utf-16") as corpus:
         assert [part.name for part in corpus.parts] == ["dir/a"]
-        assert text(corpus, "utf-16") == "text"
+        assert text(corpus) == "text"
     expected = r"^dir: no text in this directory \(2 files, 2 of them binary\); dir/a is of --text.encoding utf-16$"
     with pytest.raises(CorpusError, match=expected):
         opened("dir")
@@ -215,9 +218,11 @@ def test_a_directory_that_may_not_be_entered_is_an_error() -> None:
     Path("closed").chmod(0o600)
     code = (
         "import os, pathlib\nfrom charrnn.errors import CorpusError\nfrom charrnn.text.corpus import open_corpus\n"
+        "from charrnn.text.settings import TextConfig\n"
         "os.setuid(65534)\n"  # root may enter everything
         "for word in ('closed', 'closed/dir', 'closed/dir/novel', 'closed/*', 'closed/dir/*'):\n"
-        "    try:\n        open_corpus((word,), cache_dir=pathlib.Path('/nowhere'), progress=False)\n"
+        "    text = TextConfig(corpus=(word,))\n"
+        "    try:\n        open_corpus(text, cache_dir=pathlib.Path('/nowhere'), progress=False)\n"
         "    except CorpusError as error:\n        print(error)\n"
     )
     if os.getuid():
@@ -312,8 +317,9 @@ def test_standard_input_is_spooled_and_removed(cache: Path) -> None:
     write(input=b"piped\r\n" * 50_000, after=b"after")
     code = (
         "import os, pathlib, sys\nfrom charrnn.text.corpus import open_corpus\n"
+        "from charrnn.text.settings import TextConfig\ntext = TextConfig(corpus=('-', 'after'))\n"
         "cache = pathlib.Path(os.environ['CHARRNN_CACHE'])\n"
-        "with open_corpus(('-', 'after'), cache_dir=cache, progress=False) as corpus:\n"
+        "with open_corpus(text, cache_dir=cache, progress=False) as corpus:\n"
         "    first, second = [[b''.join(p.blocks()) for p in corpus.parts] for _ in range(2)]\n"
         "    assert first == second == [b'piped\\r\\n' * 50_000, b'after']\n"
         "    assert corpus.description == 'standard input, after', corpus.description\n"
@@ -367,9 +373,9 @@ def test_many_words_are_described_in_one_line() -> None:
 def test_parts_are_decoded_each_by_itself() -> None:
     write(a=b"\xc3", b=b"\xa9")
     with opened("a", "b") as corpus, pytest.raises(CorpusError, match=r"^a: byte 0xC3 at offset 0 is not utf-8"):
-        list(corpus.text(encoding="utf-8", errors="strict", watch=bytes))
+        text(corpus)
     seen: list[bytes] = []
-    with opened("a", "alphabet") as corpus:
-        text = "".join(corpus.text(encoding="latin-1", errors="strict", watch=seen.append))
-    assert text == "Ã" + "abcdefghijklmnopqrstuvwxyz" * 100
-    assert b"".join(seen) == text.encode("latin-1")
+    with opened("a", "alphabet", encoding="latin-1") as corpus:
+        characters = "".join(corpus.text(watch=seen.append))
+    assert characters == "Ã" + "abcdefghijklmnopqrstuvwxyz" * 100
+    assert b"".join(seen) == characters.encode("latin-1")

@@ -27,7 +27,9 @@ def test_vocabulary_and_normaliser_need_numpy_alone() -> None:
 
 def test_the_room_needs_no_torch() -> None:
     code = "\n".join(f"import charrnn.text.{name}" for name in MODULES if name != "__init__")
-    result = run_with_blocked(["torch", "accelerate", "wandb", "onnx", "charrnn.model", "charrnn.training"], code)
+    result = run_with_blocked(
+        ["torch", "accelerate", "wandb", "onnx", "tyro", "charrnn.config", "charrnn.model", "charrnn.training"], code
+    )
     assert (result.stderr, result.returncode) == ("", 0)
 
 

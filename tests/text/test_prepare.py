@@ -16,7 +16,9 @@ import time
 import unicodedata
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -24,10 +26,10 @@ from hypothesis import strategies as st
 
 from charrnn.errors import ConfigError, CorpusError, VocabularyError
 from charrnn.text.corpus import Corpus
-from charrnn.text.decoding import ErrorPolicy
 from charrnn.text.normaliser import Normaliser
 from charrnn.text.prepare import _Job, _make, prepare
 from charrnn.text.prepared import PreparedText, find_prepared, open_prepared
+from charrnn.text.settings import TextConfig
 from charrnn.text.sources import Part
 from charrnn.text.vocabulary import Vocabulary
 from tests.conftest import Finished
@@ -42,6 +44,10 @@ def novel(tmp_path: Path) -> Path:
     return path
 
 
+def of(*files: Path, **settings: Any) -> TextConfig:
+    return TextConfig(corpus=tuple(map(str, files)), **settings)
+
+
 def text_in(prepared: PreparedText) -> str:
     return prepared.vocabulary.decode(prepared.stream.read(0, len(prepared.stream)))
 
@@ -52,12 +58,15 @@ def entries(cache: Path) -> list[Path]:
 
 
 def python(code: str, *arguments: object, **options: object) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-W", "error", "-c", f"import sys\nfrom charrnn.text.prepare import prepare\n{code}"]
-    return subprocess.Popen([*command, *map(str, arguments)], **options)  # type: ignore[call-overload, no-any-return]
+    """Run `code`, for which `text` is the file that its first argument names."""
+    imports = "import sys\nfrom charrnn.text.prepare import prepare\nfrom charrnn.text.settings import TextConfig\n"
+    code = f"{imports}text = TextConfig(corpus=(sys.argv[1],))\n{code}"
+    command = [sys.executable, "-W", "error", "-c", code, *map(str, arguments)]
+    return subprocess.Popen(command, **options)  # type: ignore[call-overload, no-any-return]
 
 
 def test_a_text_is_prepared_exactly(novel: Path, cache: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    prepared = prepare((str(novel),))
+    prepared = prepare(of(novel))
     assert text_in(prepared) == PROSE
     assert prepared.vocabulary == Vocabulary.of(PROSE)
     assert prepared.stream.dtype == prepared.vocabulary.dtype
@@ -70,11 +79,11 @@ def test_a_text_is_prepared_exactly(novel: Path, cache: Path, capfd: pytest.Capt
 
 
 def test_the_second_start_finds_the_work_done(novel: Path, cache: Path) -> None:
-    first = prepare((str(novel),), normaliser=Normaliser.named("notebook"))
+    first = prepare(of(novel, normaliser=("notebook",)))
     before = [(path, path.stat().st_mtime_ns) for path in sorted(cache.rglob("*"))]
     copy = novel.with_name("copy")
     novel.rename(copy)
-    second = prepare((str(copy),), normaliser=Normaliser.named("notebook"))
+    second = prepare(of(copy, normaliser=("notebook",)))
     assert (first.fresh, second.fresh) == (True, False)
     assert [(path, path.stat().st_mtime_ns) for path in sorted(cache.rglob("*"))] == before
     assert text_in(second) == text_in(first)
@@ -84,7 +93,7 @@ def test_the_second_start_finds_the_work_done(novel: Path, cache: Path) -> None:
 
 
 def test_another_process_can_open_the_entry(novel: Path) -> None:
-    made = prepare((str(novel),))
+    made = prepare(of(novel))
     opened = PreparedText.open(made.path, description="novel")
     assert text_in(opened) == PROSE
     assert (opened.fresh, opened.description, opened.sha256) == (False, "novel", made.sha256)
@@ -94,7 +103,7 @@ def test_another_process_can_open_the_entry(novel: Path) -> None:
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), min_size=1), chunk_bytes=st.integers(1, 20))
 def test_any_text_survives_in_chunks_of_any_size(tmp_path: Path, text: str, chunk_bytes: int) -> None:
     (tmp_path / "text").write_text(text, encoding="utf-8", newline="")
-    prepared = prepare((str(tmp_path / "text"),), chunk_bytes=chunk_bytes, cache_dir=tmp_path / str(time.time_ns()))
+    prepared = prepare(of(tmp_path / "text"), chunk_bytes=chunk_bytes, cache_dir=tmp_path / str(time.time_ns()))
     assert text_in(prepared) == text
 
 
@@ -102,34 +111,55 @@ def test_any_text_survives_in_chunks_of_any_size(tmp_path: Path, text: str, chun
 def test_ids_on_disk_have_the_narrowest_type(tmp_path: Path, size: int, dtype: str) -> None:
     text = "".join(map(chr, range(0x10000, 0x10000 + size)))
     (tmp_path / "text").write_text(text, encoding="utf-8")
-    prepared = prepare((str(tmp_path / "text"),))
+    prepared = prepare(of(tmp_path / "text"))
     assert prepared.stream.dtype == dtype
     assert text_in(prepared) == text
 
 
 def test_everything_that_matters_makes_another_entry(novel: Path, cache: Path) -> None:
-    digits = Normaliser.named('{"step": "keep", "characters": "e."}')
-    spaced = Normaliser.named('{"step": "keep", "characters": "e.", "replacement": " "}')
-    ways: list[dict[str, object]] = [
-        {},
-        {"encoding": "utf-16-le"},
-        {"encoding_errors": "replace"},
-        {"normaliser": digits},
-        {"normaliser": spaced},
-        {"min_count": 4001},
-        {"min_count": 8001},
-        {"vocabulary": Vocabulary.of(PROSE + "#")},
-        {"vocabulary": Vocabulary.of(PROSE + "$")},
+    ways = [
+        (of(novel), None),
+        (of(novel, encoding="utf-16-le"), None),
+        (of(novel, encoding_errors="replace"), None),
+        (of(novel, normaliser=('{"step": "keep", "characters": "e."}',)), None),
+        (of(novel, normaliser=('{"step": "keep", "characters": "e.", "replacement": " "}',)), None),
+        (of(novel, min_count=4001), None),
+        (of(novel, min_count=8001), None),
+        (of(novel), Vocabulary.of(PROSE + "#")),
+        (of(novel), Vocabulary.of(PROSE + "$")),
     ]
-    for way in ways:
-        assert prepare((str(novel),), **way).fresh  # type: ignore[arg-type]
-    for way in ways:
-        assert not prepare((str(novel),), **way).fresh  # type: ignore[arg-type]
+    for way, vocabulary in ways:
+        assert prepare(way, vocabulary=vocabulary).fresh
+    for way, vocabulary in ways:
+        assert not prepare(way, vocabulary=vocabulary).fresh
     assert len(entries(cache)) == len(ways)
     status = novel.stat()
     novel.write_bytes(PROSE[:-1].encode() + b"!")
     os.utime(novel, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert prepare((str(novel),)).fresh
+    assert prepare(of(novel)).fresh
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tomorrow(TextConfig):
+    """The settings with one more."""
+
+    tabs: int = 8
+
+
+def test_a_setting_that_is_new_makes_other_entries_and_its_default_does_not(novel: Path) -> None:
+    words = {"corpus": (str(novel),), "min_count": 2}
+    today = prepare(TextConfig(**words))
+    assert prepare(_Tomorrow(**words)).path == today.path
+    four, two = (prepare(_Tomorrow(**words, tabs=tabs)) for tabs in (4, 2))
+    assert len({today.path, four.path, two.path}) == 3
+
+
+def test_how_a_text_is_found_and_divided_makes_no_other_entry(novel: Path, tmp_path: Path) -> None:
+    prepared = prepare(of(novel))
+    (tmp_path / "hub").mkdir()
+    novel.rename(tmp_path / "hub" / "novel")
+    other = of(tmp_path / "hub", column="c", hub_split="test", validation_fraction=0.2, test_fraction=0.0)
+    assert prepare(other).path == prepared.path
 
 
 def test_where_parts_meet_matters(tmp_path: Path) -> None:
@@ -137,17 +167,18 @@ def test_where_parts_meet_matters(tmp_path: Path) -> None:
     whole.write_bytes(b"a\xc3\xa9b")
     first.write_bytes(b"a\xc3")
     second.write_bytes(b"\xa9b")
-    assert text_in(prepare((str(whole),))) == "aéb"
+    assert text_in(prepare(of(whole))) == "aéb"
     with pytest.raises(CorpusError, match=f"^{re.escape(str(first))}: byte 0xC3 at offset 1"):
-        prepare((str(first), str(second)))
+        prepare(of(first, second))
     first.write_bytes(b"a")
     second.write_bytes(b"\xc3\xa9b")
-    assert text_in(prepare((str(first), str(second)))) == "aéb"
+    assert text_in(prepare(of(first, second))) == "aéb"
 
 
 def test_the_normaliser_is_applied_and_what_it_drops_counted(novel: Path) -> None:
-    normaliser = Normaliser.named("lf", "nfc", "notebook-spaced")
-    prepared = prepare((str(novel),), normaliser=normaliser)
+    names = ("lf", "nfc", "notebook-spaced")
+    normaliser = Normaliser.named(*names)
+    prepared = prepare(of(novel, normaliser=names))
     assert text_in(prepared) == normaliser(PROSE)
     assert prepared.normaliser == normaliser
     assert prepared.dropped["\n"] == 8000
@@ -157,7 +188,7 @@ def test_the_normaliser_is_applied_and_what_it_drops_counted(novel: Path) -> Non
 
 def test_a_given_vocabulary_is_used(novel: Path) -> None:
     vocabulary = Vocabulary.of(PROSE + "#~")
-    prepared = prepare((str(novel),), vocabulary=vocabulary)
+    prepared = prepare(of(novel), vocabulary=vocabulary)
     assert prepared.vocabulary == vocabulary
     assert text_in(prepared) == PROSE
 
@@ -166,7 +197,7 @@ def test_characters_that_a_given_vocabulary_lacks_are_named(tmp_path: Path, cach
     (tmp_path / "text").write_text("ab" * 200_000 + "éaß", encoding="utf-8")
     expected = "the vocabulary lacks 'é' (U+00E9), 'ß' (U+00DF), first at position 400000: "
     with pytest.raises(VocabularyError, match=f"^{re.escape(expected)}"):
-        prepare((str(tmp_path / "text"),), vocabulary=Vocabulary("abc"))
+        prepare(of(tmp_path / "text"), vocabulary=Vocabulary("abc"))
     assert entries(cache) == []
 
 
@@ -177,10 +208,10 @@ def test_empty_texts_are_refused(tmp_path: Path, cache: Path, vocabulary: Vocabu
     with pytest.raises(
         CorpusError, match=f"^{re.escape(str(path))}: this text is empty; name one that has characters$"
     ):
-        prepare((str(path),), vocabulary=vocabulary)
+        prepare(of(path), vocabulary=vocabulary)
     path.write_text("1234", encoding="utf-8")
     with pytest.raises(CorpusError, match=r"the normaliser leaves nothing of it; choose another --text.normaliser"):
-        prepare((str(path),), normaliser=Normaliser.named("notebook"), vocabulary=vocabulary)
+        prepare(of(path, normaliser=("notebook",)), vocabulary=vocabulary)
     assert entries(cache) == []
 
 
@@ -189,22 +220,22 @@ def test_a_wrong_encoding_is_an_error_with_its_offset(novel: Path, cache: Path) 
     offset = len(PROSE.encode()) + 3
     expected = f"{novel}: byte 0xE9 at offset {offset} is not utf-8 (invalid continuation byte)"
     with pytest.raises(CorpusError, match=f"^{re.escape(expected)}"):
-        prepare((str(novel),))
+        prepare(of(novel))
     assert entries(cache) == []
-    assert text_in(prepare((str(novel),), encoding_errors="replace")) == PROSE + "caf\ufffd noir"
+    assert text_in(prepare(of(novel, encoding_errors="replace"))) == PROSE + "caf\ufffd noir"
     with pytest.raises(ConfigError, match="'utf-9' is no text encoding"):
-        prepare((str(novel),), encoding="utf-9")
+        prepare(of(novel, encoding="utf-9"))
 
 
 @pytest.mark.parametrize("file", ["ids.arrow", "prepared.json"])
 @pytest.mark.parametrize("damage", ["shorter", "gone"])
 def test_a_damaged_entry_is_made_again(novel: Path, cache: Path, file: str, damage: str) -> None:
-    first = prepare((str(novel),))
+    first = prepare(of(novel))
     if damage == "gone":
         (first.path / file).unlink()
     else:
         os.truncate(first.path / file, (first.path / file).stat().st_size - 10)
-    second = prepare((str(novel),))
+    second = prepare(of(novel))
     assert second.fresh
     assert text_in(second) == PROSE
     assert entries(cache) == [second.path]
@@ -213,27 +244,27 @@ def test_a_damaged_entry_is_made_again(novel: Path, cache: Path, file: str, dama
 @pytest.mark.parametrize("place", [0, 0.3, 0.6, 0.999])
 @pytest.mark.parametrize("file", ["ids.arrow", "prepared.json"])
 def test_a_flipped_bit_in_an_entry_is_found(novel: Path, cache: Path, file: str, place: float) -> None:
-    first = prepare((str(novel),))
+    first = prepare(of(novel))
     content = bytearray((first.path / file).read_bytes())
     content[int(place * len(content))] ^= 1
     (first.path / file).write_bytes(content)
     assert open_prepared(first.path, description="") is None
     assert find_prepared(first.sha256, first.vocabulary, first.normaliser, length=len(PROSE)) is None
-    second = prepare((str(novel),))
+    second = prepare(of(novel))
     assert second.fresh
     assert text_in(second) == PROSE
     assert entries(cache) == [second.path]
-    assert not prepare((str(novel),)).fresh
+    assert not prepare(of(novel)).fresh
 
 
 def test_an_entry_without_a_checksum_is_made_again_in_its_place(novel: Path, cache: Path) -> None:
     """As charrnn 0.1.0 made them."""
-    first = prepare((str(novel),))
+    first = prepare(of(novel))
     manifest = json.loads((first.path / "prepared.json").read_bytes())
     old = {name: manifest[name] for name in ("length", "sha256", "vocabulary", "normaliser", "dropped")}
     old["size_bytes"] = (first.path / "ids.arrow").stat().st_size
     (first.path / "prepared.json").write_text(json.dumps(old))
-    assert prepare((str(novel),)).fresh
+    assert prepare(of(novel)).fresh
     assert entries(cache) == [first.path]
 
 
@@ -242,42 +273,42 @@ def test_the_key_of_an_entry_is_that_of_the_first_version(tmp_path: Path) -> Non
     (tmp_path / "text").write_bytes(b"some text")
     digest = hashlib.sha256(b"some text").hexdigest()
     key = json.dumps([1, unicodedata.unidata_version, digest, [(9, None)], ["utf-8", "strict", [], None]])
-    assert prepare((str(tmp_path / "text"),)).path.name == hashlib.sha256(key.encode()).hexdigest()
+    assert prepare(of(tmp_path / "text")).path.name == hashlib.sha256(key.encode()).hexdigest()
 
 
 def test_compressed_or_not_it_is_the_same_text(novel: Path, tmp_path: Path) -> None:
     """A run goes on with either."""
-    plain = prepare((str(novel),))
+    plain = prepare(of(novel))
     other = tmp_path / "other.txt"
     for pack in (gzip.compress, bz2.compress, lzma.compress):
         other.write_bytes(pack(PROSE.encode()))
-        packed = prepare((str(other),))
+        packed = prepare(of(other))
         assert packed.fresh
         assert text_in(packed) == PROSE
         assert packed.sha256 == plain.sha256
-        assert not prepare((str(other),)).fresh
+        assert not prepare(of(other)).fresh
 
 
 def test_compressed_nothing_is_empty(tmp_path: Path) -> None:
     (tmp_path / "text.gz").write_bytes(gzip.compress(b""))
     with pytest.raises(CorpusError, match=r"text\.gz: this text is empty; name one that has characters$"):
-        prepare((str(tmp_path / "text.gz"),))
+        prepare(of(tmp_path / "text.gz"))
 
 
 def test_a_run_inside_the_text_changes_nothing(tmp_path: Path, trained: Finished) -> None:
     """`charrnn-train .` goes on with its run: what it has written meanwhile is not its text."""
     (tmp_path / "dir").mkdir()
     (tmp_path / "dir" / "novel.txt").write_text("Some text.")
-    before = prepare((str(tmp_path / "dir"),))
+    before = prepare(of(tmp_path / "dir"))
     shutil.copytree(trained.run, tmp_path / "dir" / "runs" / "first")
-    after = prepare((str(tmp_path / "dir"),))
+    after = prepare(of(tmp_path / "dir"))
     assert (after.sha256, after.path, after.fresh) == (before.sha256, before.path, False)
     assert after.description == f"{tmp_path}/dir (1 run directory passed over)"
 
 
 def test_rare_characters_become_one_character(novel: Path) -> None:
     novel.write_text("aaaaabbbbb" + "cccc" + "ddd" + "é𝄞日" + "\ufffd", encoding="utf-8")
-    prepared = prepare((str(novel),), min_count=4)
+    prepared = prepare(of(novel, min_count=4))
     assert text_in(prepared) == "aaaaabbbbbcccc" + "\ufffd" * 7
     assert prepared.vocabulary.characters == "abc\ufffd"
     assert prepared.rare == {"d": 3, "é": 1, "日": 1, "𝄞": 1}
@@ -285,7 +316,7 @@ def test_rare_characters_become_one_character(novel: Path) -> None:
     assert prepared.dropped == {}
     # Prompts get the same, whatever is in them, and so does a model that is made of what a run keeps.
     assert prepared.normaliser("dab!\ufffdc") == "\ufffdab\ufffd\ufffdc"
-    again = prepare((str(novel),), min_count=4)
+    again = prepare(of(novel, min_count=4))
     assert (again.fresh, again.rare, again.normaliser) == (False, prepared.rare, prepared.normaliser)
     found = find_prepared(prepared.sha256, prepared.vocabulary, prepared.normaliser, length=21)
     assert found is not None
@@ -294,41 +325,41 @@ def test_rare_characters_become_one_character(novel: Path) -> None:
 
 def test_characters_are_counted_as_the_normaliser_leaves_them(novel: Path) -> None:
     novel.write_text("AaAa Bb C.", encoding="utf-8")
-    keep = Normaliser.named("lowercase", '{"step": "keep", "characters": "abc"}')
-    prepared = prepare((str(novel),), normaliser=keep, min_count=2)
+    keep = ("lowercase", '{"step": "keep", "characters": "abc"}')
+    prepared = prepare(of(novel, normaliser=keep, min_count=2))
     assert text_in(prepared) == "aaaabb\ufffd"
     assert prepared.rare == {"c": 1}
     assert prepared.dropped == {" ": 2, ".": 1}
-    assert prepared.normaliser.steps[:2] == keep.steps
+    assert prepared.normaliser.steps[:2] == Normaliser.named(*keep).steps
 
 
 @pytest.mark.parametrize("min_count", [0, 1, 2])
 def test_where_nothing_is_rare_nothing_changes(novel: Path, min_count: int) -> None:
-    prepared = prepare((str(novel),), min_count=min_count)
+    prepared = prepare(of(novel, min_count=min_count))
     assert text_in(prepared) == PROSE
     assert (prepared.rare, prepared.normaliser, prepared.vocabulary) == ({}, Normaliser(), Vocabulary.of(PROSE))
 
 
 def test_the_character_that_stands_for_rare_ones_is_never_rare(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("aab\ufffd", encoding="utf-8")
-    assert text_in(prepare((str(tmp_path / "text"),), min_count=2)) == "aa\ufffd\ufffd"
+    assert text_in(prepare(of(tmp_path / "text", min_count=2))) == "aa\ufffd\ufffd"
     (tmp_path / "text").write_text("aa\ufffd", encoding="utf-8")
-    prepared = prepare((str(tmp_path / "text"),), min_count=2)
+    prepared = prepare(of(tmp_path / "text", min_count=2))
     assert (text_in(prepared), prepared.rare, prepared.normaliser) == ("aa\ufffd", {}, Normaliser())
 
 
 def test_a_count_that_no_character_has_is_an_error(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "text").write_text("abcabc")
     with pytest.raises(CorpusError, match=r"text: has no character 3 times; lower --text.min-count$"):
-        prepare((str(tmp_path / "text"),), min_count=3)
+        prepare(of(tmp_path / "text", min_count=3))
     assert entries(cache) == []
 
 
 def test_rare_characters_and_a_given_vocabulary(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("aabbc")
     with pytest.raises(VocabularyError, match=r"the vocabulary lacks '\ufffd' \(U\+FFFD\), first at position 4"):
-        prepare((str(tmp_path / "text"),), min_count=2, vocabulary=Vocabulary("abc"))
-    prepared = prepare((str(tmp_path / "text"),), min_count=2, vocabulary=Vocabulary("abc\ufffd"))
+        prepare(of(tmp_path / "text", min_count=2), vocabulary=Vocabulary("abc"))
+    prepared = prepare(of(tmp_path / "text", min_count=2), vocabulary=Vocabulary("abc\ufffd"))
     assert prepared.vocabulary.characters == "abc\ufffd"
     assert text_in(prepared) == "aabb\ufffd"
 
@@ -336,27 +367,27 @@ def test_rare_characters_and_a_given_vocabulary(tmp_path: Path) -> None:
 def test_nul_and_byte_order_marks_are_part_of_the_text_and_counted(tmp_path: Path) -> None:
     text = "\ufeffone\0" + "\ufefftwo" * 2 + "x" * 200_000 + "\0"
     (tmp_path / "text").write_text(text, encoding="utf-8")
-    prepared = prepare((str(tmp_path / "text"),))
+    prepared = prepare(of(tmp_path / "text"))
     assert text_in(prepared) == text
     assert prepared.suspects == {"\0": 2, "\ufeff": 3}
-    assert prepare((str(tmp_path / "text"),)).suspects == prepared.suspects
-    assert prepare((str(tmp_path / "text"),), encoding="utf-8-sig").suspects == {"\0": 2, "\ufeff": 2}
-    without = Normaliser.named('{"step": "keep", "characters": "onetwx"}')
-    assert prepare((str(tmp_path / "text"),), normaliser=without).suspects == {}
+    assert prepare(of(tmp_path / "text")).suspects == prepared.suspects
+    assert prepare(of(tmp_path / "text", encoding="utf-8-sig")).suspects == {"\0": 2, "\ufeff": 2}
+    without = ('{"step": "keep", "characters": "onetwx"}',)
+    assert prepare(of(tmp_path / "text", normaliser=without)).suspects == {}
 
 
 def test_a_cache_that_cannot_be_written_is_an_error(novel: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     expected = rf"^the cache {tmp_path}/file/prepared cannot be used: Not a directory; .* CHARRNN_CACHE to a directory"
     with pytest.raises(CorpusError, match=expected):
-        prepare((str(novel),), cache_dir=tmp_path / "file")
+        prepare(of(novel), cache_dir=tmp_path / "file")
 
 
 def test_a_full_disk_leaves_nothing(novel: Path, cache: Path) -> None:
     code = (
         "import resource\nfrom charrnn.errors import CorpusError\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-        "try:\n    prepare((sys.argv[1],), progress=False)\n"
+        "try:\n    prepare(text, progress=False)\n"
         "except CorpusError as error:\n    print(error)\n"
     )
     process = python(code, novel, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -368,7 +399,7 @@ def test_a_full_disk_leaves_nothing(novel: Path, cache: Path) -> None:
 def test_a_killed_preparation_is_never_taken_for_complete(tmp_path: Path, cache: Path) -> None:
     text = "a line that is neither long nor short\n" * 1_500_000
     (tmp_path / "text").write_text(text, encoding="utf-8")
-    process = python("prepare((sys.argv[1],), chunk_bytes=1 << 20)", tmp_path / "text")
+    process = python("prepare(text, chunk_bytes=1 << 20)", tmp_path / "text")
     while not list(cache.glob("prepared/*/entry/ids.arrow")):
         assert process.poll() is None
         time.sleep(0.001)
@@ -376,14 +407,14 @@ def test_a_killed_preparation_is_never_taken_for_complete(tmp_path: Path, cache:
     assert process.wait() == -signal.SIGKILL
     (left,) = entries(cache)
     assert left.name.startswith(".unfinished-")
-    prepared = prepare((str(tmp_path / "text"),))
+    prepared = prepare(of(tmp_path / "text"))
     assert prepared.fresh
     assert text_in(prepared) == text
 
 
 def test_two_processes_at_once_share_one_entry(novel: Path, cache: Path) -> None:
     novel.write_bytes(PROSE.encode() * 20)
-    code = "import charrnn.text.arrow\ninput()\nprepared = prepare((sys.argv[1],))\nprint(len(prepared.stream))"
+    code = "import charrnn.text.arrow\ninput()\nprepared = prepare(text)\nprint(len(prepared.stream))"
     processes = [python(code, novel, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)]
     for process in processes:
         assert process.stdin
@@ -398,18 +429,8 @@ def test_two_processes_at_once_share_one_entry(novel: Path, cache: Path) -> None
 def job(parts: Iterator[bytes]) -> _Job:
     """Return the preparation of a text of one part, whose content is the next of `parts` each time it is read."""
     part = Part(name="log", blocks=lambda: iter([next(parts)]), size_bytes=None)
-    corpus = Corpus(parts=(part,), description="log", resources=ExitStack())
-    policy: ErrorPolicy = "strict"
-    return _Job(
-        corpus=corpus,
-        encoding="utf-8",
-        errors=policy,
-        normaliser=Normaliser(),
-        min_count=0,
-        vocabulary=None,
-        progress=False,
-        chunk_bytes=99,
-    )
+    corpus = Corpus(parts=(part,), settings=TextConfig(), description="log", resources=ExitStack())
+    return _Job(corpus=corpus, normaliser=Normaliser(), vocabulary=None, progress=False, chunk_bytes=99)
 
 
 def test_the_slower_of_two_uses_what_the_faster_published(tmp_path: Path) -> None:
@@ -432,7 +453,7 @@ def test_a_text_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None
 
 def test_memory_does_not_grow_with_the_text(tmp_path: Path) -> None:
     code = (
-        "import pathlib, re\nprepare((sys.argv[1],), progress=False, chunk_bytes=4 << 20)\n"
+        "import pathlib, re\nprepare(text, progress=False, chunk_bytes=4 << 20)\n"
         "print(re.findall(r'VmHWM:\\s*(\\d+) kB', pathlib.Path('/proc/self/status').read_text())[0])"
     )
     peaks = []
@@ -448,7 +469,7 @@ def test_memory_does_not_grow_with_the_text(tmp_path: Path) -> None:
 def test_progress_is_for_terminals(novel: Path, progress: bool) -> None:
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 80))
-    process = python(f"prepare((sys.argv[1],), progress={progress})", novel, stderr=theirs)
+    process = python(f"prepare(text, progress={progress})", novel, stderr=theirs)
     os.close(theirs)
     shown = b""
     with suppress(OSError):  # what a terminal says at its end
@@ -462,7 +483,7 @@ def test_progress_is_for_terminals(novel: Path, progress: bool) -> None:
 
 
 def test_the_manifest_is_readable(novel: Path) -> None:
-    prepared = prepare((str(novel),), normaliser=Normaliser.named("lowercase"))
+    prepared = prepare(of(novel, normaliser=("lowercase",)))
     manifest = json.loads((prepared.path / "prepared.json").read_bytes())
     assert manifest["length"] == len(prepared.stream) == len(PROSE)
     assert manifest["normaliser"] == [{"step": "lowercase"}]
@@ -474,7 +495,7 @@ def test_a_text_is_found_by_what_it_was_made_of(tmp_path: Path) -> None:
     file, cache = tmp_path / "text.txt", tmp_path / "cache"
     file.write_text("Some text, and a Second one.")
     normaliser = Normaliser.named("lowercase")
-    made = prepare((str(file),), normaliser=normaliser, cache_dir=cache, progress=False)
+    made = prepare(of(file, normaliser=("lowercase",)), cache_dir=cache, progress=False)
     file.unlink()
     length = len(made.stream)
     found = find_prepared(made.sha256, made.vocabulary, normaliser, length=length, cache_dir=cache)

@@ -5,6 +5,7 @@ import pytest
 from charrnn.config import BatchConfig
 from charrnn.text.batches import Split
 from charrnn.text.prepare import prepare
+from charrnn.text.settings import TextConfig
 from charrnn.training.data import RunText
 
 
@@ -13,7 +14,7 @@ def text(tmp_path: Path) -> RunText:
     """Each character its own id, so that a batch shows where it came from."""
     characters = "".join(map(chr, range(0x4E00, 0x4E00 + 400)))
     (tmp_path / "text").write_text(characters, encoding="utf-8")
-    prepared = prepare((str(tmp_path / "text"),), cache_dir=tmp_path / "cache", progress=False)
+    prepared = prepare(TextConfig(corpus=(str(tmp_path / "text"),)), cache_dir=tmp_path / "cache", progress=False)
     return RunText(prepared, Split("train", 0, 400), Split("validation", 400, 400), Split("test", 400, 400))
 
 

@@ -10,12 +10,12 @@ import pytest
 from accelerate import Accelerator
 
 from charrnn.cli.train import parse
-from charrnn.config import TextConfig
 from charrnn.errors import RunError
 from charrnn.model import CharRNN, ModelConfig
 from charrnn.presets import PRESETS
 from charrnn.runs.checkpoint import read_checkpoint
 from charrnn.runs.directory import RunDirectory
+from charrnn.text.settings import TextConfig
 from charrnn.training.data import RunText
 from charrnn.training.origin import start_from
 from tests.anything import one_line
