@@ -64,7 +64,7 @@ def test_stream_batches_carry_the_state_through_an_epoch_and_reset_it_at_the_nex
         [torch.from_numpy(learner.batches.batch(0, s, slice(None)))[:, : T + (s == steps - 1)] for s in range(steps)], 1
     ).long()
     with torch.no_grad():
-        logits, state = learner.model(whole[:, :-1])
+        logits, states = learner.model(whole[:, :-1])
     for epoch in range(2):
         for _ in range(steps):
             learner.train_step()
@@ -74,9 +74,9 @@ def test_stream_batches_carry_the_state_through_an_epoch_and_reset_it_at_the_nex
         # Float32 sums of 63 losses: relative rounding of some 1e-7.
         assert loss == pytest.approx(float(expected), rel=1e-5), epoch
         assert counts == [hits, whole[:, 1:].numel()]
-        assert learner.state is not None
-        assert learner.state.shape == (L, CONFIG.batch.size, H)
-        torch.testing.assert_close(learner.state, state)
+        assert learner.states is not None
+        assert learner.states[0].shape == (L, CONFIG.batch.size, H)
+        torch.testing.assert_close(learner.states, states)
 
 
 def test_carrying_matters(accelerator: Accelerator) -> None:
@@ -84,7 +84,7 @@ def test_carrying_matters(accelerator: Accelerator) -> None:
     learner = learner_of(accelerator, standing(CONFIG))
     train_step(learner)
     carried, *_ = train_step(learner)
-    learner.step, learner.state = 1, None
+    learner.step, learner.states = 1, None
     assert train_step(learner)[0] != pytest.approx(carried, rel=1e-3)
 
 
@@ -96,7 +96,7 @@ def test_windows_start_from_zero_and_carry_nothing(accelerator: Accelerator) -> 
             logits, _ = learner.model(windows[:, :-1])
         expected = F.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten(), reduction="sum")
         assert train_step(learner)[0] == pytest.approx(float(expected), rel=1e-5)  # as above
-        assert learner.state is None
+        assert learner.states is None
 
 
 @pytest.mark.parametrize(("behaviour", "steps"), [(2, 1), (1, 100)])
@@ -189,7 +189,7 @@ def test_accumulation_changes_nothing(
         model = model_of(config).double()
         learner = Learner(model, batches_of(stream_of(400), config), config, accelerator)
         sums = torch.tensor([train_step(learner) for _ in range(10)])
-        results.append((parameters(learner), sums, learner.state))
+        results.append((parameters(learner), sums, learner.states))
     (one, one_sums, one_state), (many, many_sums, many_state) = results
     # Per-character gradients are the same float32 numbers, added up in float64: what differs is below Adam's epsilon
     # of 1e-8 a step. The sums of losses are float32: 1e-7 of about 100.
@@ -349,8 +349,8 @@ def test_bf16_computes_nearly_the_same_and_keeps_float32_parameters(
         learner = learner_of(accelerator, CONFIG)
         losses[precision] = torch.tensor([train_step(learner)[0] for _ in range(12)])
         assert {p.dtype for p in learner.model.parameters()} == {torch.float32}
-        assert learner.state is not None
-        assert learner.state.dtype == torch.float32
+        assert learner.states is not None
+        assert learner.states[0].dtype == torch.float32
         accelerator.free_memory()
         type(accelerator.state)._reset_state(reset_partial_state=True)
     # bf16 has 8 bits: 0.4 % a product, averaged over 63 characters.
