@@ -81,7 +81,7 @@ class Learner:
             final_share=settings.final_learning_rate,
         )
 
-    def train_step(self) -> Tensor:
+    def train_step_collective(self) -> Tensor:
         """One optimiser step; returns the norm of the global gradient before clipping, a scalar.
 
         The batch is computed in `accumulation` parts. Each part's loss is its sum divided by the characters of the
@@ -105,7 +105,7 @@ class Learner:
         self.step += 1
         return norm
 
-    def take_training_sums(self) -> tuple[float, float, float]:
+    def training_sums_collective(self) -> tuple[float, float, float]:
         """Sums over all steps since the last call and all processes: loss in nats, right guesses, characters.
 
         A collective call.
@@ -139,10 +139,12 @@ class Learner:
         self.optimiser.zero_grad()
         return norm
 
-    def checkpoint(self, *, evaluated: bool = False, validation_loss_nats: float | None = None) -> Checkpoint:
+    def checkpoint_collective(
+        self, *, evaluated: bool = False, validation_loss_nats: float | None = None
+    ) -> Checkpoint:
         """All that `restore` needs. A collective call: what every process carries is gathered."""
         scaler = self.accelerator.scaler
-        state = {} if self.state is None else {"state": self._gathered_state()}
+        state = {} if self.state is None else {"state": self._gathered_state_collective()}
         return Checkpoint(
             model=self.model.state_dict(),
             optimiser=optimiser_tensors(self.optimiser.optimizer, self._names),
@@ -158,7 +160,7 @@ class Learner:
             config=as_json(self.config),
         )
 
-    def _gathered_state(self) -> Tensor:
+    def _gathered_state_collective(self) -> Tensor:
         """The carried state of all rows of the global batch, [L, B, H], on every process."""
         assert self.state is not None
         processes = self.accelerator.num_processes
