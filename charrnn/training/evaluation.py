@@ -13,16 +13,16 @@ from charrnn.scores import Scores, score_streams
 from charrnn.text.batches import Split
 from charrnn.text.encoded import EncodedStream
 
-__all__ = ["TorchPredictor", "evaluate"]
+__all__ = ["TorchPredictor", "evaluate_collective"]
 
 _CHARS_AT_ONCE = 128
 
 
-def evaluate(model: CharRNN, stream: EncodedStream, split: Split, accelerator: Accelerator) -> Scores:
+def evaluate_collective(model: CharRNN, stream: EncodedStream, split: Split, accelerator: Accelerator) -> Scores:
     """Score every character of `split` once, in float32, each predicted from those before it.
 
     The streams that it is read as, up to 64 side by side, depend on the split alone, never on the processes; those
-    share them out, and sums are added up. A collective call.
+    share them out, and sums are added up.
     """
     was_training = model.training
     model.eval()

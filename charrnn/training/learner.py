@@ -83,7 +83,7 @@ class Learner:
             final_share=settings.final_learning_rate,
         )
 
-    def train_step(self) -> Tensor:
+    def train_step_collective(self) -> Tensor:
         """One optimiser step; returns the norm of the global gradient before clipping, a scalar.
 
         The batch is computed in `accumulation` parts. Each part's loss is its sum divided by the characters of the
@@ -108,7 +108,7 @@ class Learner:
         self.step += 1
         return norm
 
-    def take_training_sums(self) -> tuple[float, float, float]:
+    def training_sums_collective(self) -> tuple[float, float, float]:
         """Sums over all steps since the last call and all processes: loss in nats, right guesses, characters.
 
         A collective call.
@@ -144,10 +144,12 @@ class Learner:
         self.optimiser.zero_grad()
         return norm
 
-    def checkpoint(self, *, evaluated: bool = False, validation_loss_nats: float | None = None) -> Checkpoint:
+    def checkpoint_collective(
+        self, *, evaluated: bool = False, validation_loss_nats: float | None = None
+    ) -> Checkpoint:
         """All that `restore` needs. A collective call: what every process carries is gathered."""
         scaler = self.accelerator.scaler
-        carried = {} if self.states is None else self._gathered(self.states)
+        carried = {} if self.states is None else self._gathered_collective(self.states)
         return Checkpoint(
             model=self.model.state_dict(),
             optimiser=optimiser_tensors(self.optimiser.optimizer, self._names),
@@ -163,11 +165,14 @@ class Learner:
             config=as_json(self.config),
         )
 
-    def _gathered(self, states: States) -> dict[str, Tensor]:
+    def _gathered_collective(self, states: States) -> dict[str, Tensor]:
         """The carried states of all rows of the global batch, by name, [L, B, H], on every process."""
-        return {name: self._gathered_rows(state) for name, state in zip(self.model.cell.states, states, strict=True)}
+        return {
+            name: self._gathered_rows_collective(state)
+            for name, state in zip(self.model.cell.states, states, strict=True)
+        }
 
-    def _gathered_rows(self, state: Tensor) -> Tensor:
+    def _gathered_rows_collective(self, state: Tensor) -> Tensor:
         processes = self.accelerator.num_processes
         blocks = [_rows(self.config, process, processes) for process in range(processes)]
         most = max(block.stop - block.start for block in blocks)

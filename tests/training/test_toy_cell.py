@@ -1,4 +1,4 @@
-"""A cell that charrnn does not have goes all the way, from the learner to the text: nothing but cells.py knows cells."""
+"""A cell that charrnn does not have goes all the way, from the learner to the text."""
 
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -34,7 +34,7 @@ def toy_learner(accelerator: Accelerator) -> Learner:
 
 def train(learner: Learner, steps: int) -> None:
     for _ in range(steps):
-        learner.train_step()
+        learner.train_step_collective()
 
 
 def test_a_resumed_run_is_the_undisturbed_one(accelerator: Accelerator, tmp_path: Path) -> None:
