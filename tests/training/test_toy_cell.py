@@ -64,7 +64,7 @@ def test_it_learns_and_what_it_learnt_writes_the_same_text_from_the_file(
     before = evaluate_collective(learner.model, stream, split, accelerator)
     train(learner, 18)
     after = evaluate_collective(learner.model, stream, split, accelerator)
-    assert after.loss_nats < before.loss_nats - 0.1
+    assert after.loss_nats < before.loss_nats - 0.05
 
     path = tmp_path / "model.onnx"
     written = {"vocabulary": VOCABULARY, "normaliser": Normaliser.named(), "training": {}}
