@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import median
 
 import torch
 from torch import Tensor
@@ -17,7 +16,8 @@ __all__ = ["Measurement", "measure"]
 TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 0.01, torch.bfloat16: 0.06}
 """By how much outputs and gradients may differ from the reference's in float32, relative to the largest. cuDNN's
 float32 is 2e-5 off (its own tanh); 16-bit numbers are rounded at every step."""
-ROUNDS = 3
+ROUNDS, ROUNDS_SECONDS = 3, 0.1
+"""A backend is timed so often, but no longer than that."""
 CPU_FLOP, CUDA_FLOP = 2e9, 1e12
 """Work of one pass: of a run whose steps are more, the length of the text is cut, so that all takes some tenths of a
 second."""
@@ -118,15 +118,15 @@ class _Problem:
         return {"the output": outputs.detach(), **dict(zip(names, gradients, strict=True))}
 
     def seconds(self, backend: Backend) -> float:
-        """Of a forward and a backward pass, the median; the first call has been made."""
-        times = []
-        for _ in range(ROUNDS):
+        """Of a forward and a backward pass, the least; the first call has been made."""
+        times: list[float] = []
+        while len(times) < ROUNDS and sum(times) < ROUNDS_SECONDS:
             begin = time.perf_counter()
             self.results(backend)
             if self._device.type == "cuda":
                 torch.cuda.synchronize(self._device)
             times.append(time.perf_counter() - begin)
-        return median(times)
+        return min(times)
 
 
 def _difference(ours: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float) -> str:
