@@ -41,7 +41,7 @@ def main() -> None:
         batches = StreamBatches(EncodedStream.of(ids), Split("train", 0, len(ids)), **sizes)
         model = CharRNN(ModelConfig(vocabulary_size=100, **asdict(config.model)))
         learner = Learner(model, batches, config, accelerator)
-        step = median(learner.train_step)
+        step = median(learner.train_step_collective)
         with tempfile.TemporaryDirectory(dir=".") as directory:
             saved = median(lambda: save(learner, Path(directory)))  # noqa: B023 - called at once
         row = {
@@ -60,7 +60,7 @@ def main() -> None:
 def save(learner: Learner, directory: Path) -> None:
     """What a run does; the step moves on, as it would."""
     learner.step += 1
-    checkpoints.write_checkpoint(directory, learner.checkpoint())
+    checkpoints.write_checkpoint(directory, learner.checkpoint_collective())
     checkpoints.prune(directory, learner.config.keep_checkpoints)
 
 

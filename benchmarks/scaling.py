@@ -77,20 +77,20 @@ def measured(accelerator: "Accelerator", batch_size: int, hidden_size: int, accu
 
     def step_alone() -> None:
         with accelerator.no_sync(learner.parallel):
-            learner.train_step()
+            learner.train_step_collective()
 
     gradient = torch.zeros(learner.num_parameters, device=accelerator.device)
     result = {
         "parameters": learner.num_parameters,
         "rows": learner.rows.stop - learner.rows.start,
-        "step": seconds(learner.train_step),
+        "step": seconds(learner.train_step_collective),
         "compute": seconds(step_alone),
         "all_reduce": seconds(lambda: torch.distributed.all_reduce(gradient)),
         "latency": seconds(lambda: torch.distributed.all_reduce(gradient[:1])),
     }
     # Under its own name torch refuses it without NCCL, though gloo adds bfloat16 up just as well.
     learner.parallel.register_comm_hook(None, lambda state, bucket: bf16_compress_hook(state, bucket))
-    return result | {"step_bf16_gradients": seconds(learner.train_step)}
+    return result | {"step_bf16_gradients": seconds(learner.train_step_collective)}
 
 
 def measure(prefixes: Sequence[Sequence[str]], address: str, **sizes: int) -> dict[str, float]:

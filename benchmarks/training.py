@@ -6,8 +6,8 @@
 A cell is one combination of the sizes. Each contender has a process of its own, so that its peak memory is its own;
 the others wait while it makes some steps. A round that another program disturbed is repeated (and counted where that
 happened too often). A step is what a user runs: a batch from the loader, forward, loss, backward,
-clipping, AdamW; ours is `Learner.train_step`, which also counts the right guesses. Prints a table, and one JSON line a
-row (to stdout, or to the end of --output).
+clipping, AdamW; ours is `Learner.train_step_collective`, which also counts the right guesses. Prints a table, and one
+JSON line a row (to stdout, or to the end of --output).
 """
 
 import argparse
@@ -75,7 +75,7 @@ def ours(cell: Cell, threads: int) -> Step:
     model = CharRNN(ModelConfig(vocabulary_size=cell.vocabulary, **asdict(config.model)))
     learner = Learner(model, batches(cell), config, accelerator)
     learner.model.train()
-    return learner.train_step
+    return learner.train_step_collective
 
 
 def peer(cell: Cell, threads: int, layers: Callable[[Cell], Any], compiled: bool = False) -> Step:

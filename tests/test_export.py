@@ -98,7 +98,7 @@ def test_every_batch_size_and_layer_equals_torch(tmp_path: Path, V: int, L: int)
                 ["logits", "next_state"], {"token": token.numpy(), "state": state.numpy()}
             )  # fmt: skip
             with torch.no_grad():
-                expected, expected_state = model(token[:, None], state)
+                expected, (expected_state,) = model(token[:, None], (state,))
             # One step of float32 from the same state: a few units of 1e-7, logits being about 1.
             np.testing.assert_allclose(logits, expected[:, 0].numpy(), atol=2e-6, rtol=0)
             np.testing.assert_allclose(next_state, expected_state.numpy(), atol=2e-6, rtol=0)
@@ -239,7 +239,7 @@ def test_a_smaller_file_is_near_to_the_model(smaller: tuple[Weights, CharRNN, Pa
     state = torch.rand(2, 11, H) * 2 - 1
     logits, _ = run(path, np.arange(11), state.numpy())
     with torch.no_grad():
-        expected = model.eval()(torch.arange(11)[:, None], state)[0][:, 0].numpy()
+        expected = model.eval()(torch.arange(11)[:, None], (state,))[0][:, 0].numpy()
     assert np.abs(logits - expected).max() < {"float16": 2e-3, "int8": 2e-2, "int4": 0.3}[weights]
 
 

@@ -429,7 +429,7 @@ from charrnn.training import learner
 
 step, calls = int(sys.argv.pop(1)), int(sys.argv.pop(1))
 
-def stopped(self, train_step=learner.Learner.train_step):
+def stopped(self, train_step=learner.Learner.train_step_collective):
     norm = train_step(self)
     if self.step == step:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -450,7 +450,7 @@ def counted(act):
         return act(*arguments, **options)
     return acts
 
-learner.Learner.train_step, checkpoint._put = stopped, killed
+learner.Learner.train_step_collective, checkpoint._put = stopped, killed
 main()
 """
 """charrnn-train that is told to stop in a step, and is killed when it writes that step's checkpoint again, before one

@@ -78,9 +78,9 @@ def _check(path: Path, difference: float, tolerance: float) -> float:
 
 
 def _one_character(model: CharRNN) -> Step:
-    def step(token: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        logits, state = model(token[:, None], state)
-        return logits[:, 0], state
+    def step(token: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        logits, after = model(token[:, None], states)
+        return logits[:, 0], *after
 
     return step
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from charrnn.errors import ConfigError
 from charrnn.model import CharRNN
+from charrnn.model.cells import States, stacked
 
 __all__ = ["OPSET", "OPSETS", "SingleStep", "trace"]
 
@@ -22,35 +23,45 @@ OPSETS = range(13, 25)
 class SingleStep(nn.Module):
     """One character of a CharRNN, with all that does not depend on the character before folded away.
 
-    token int64 [batch], state [L, batch, H] -> logits [batch, V], next_state [L, batch, H]. The embedding, W_e and the
-    biases of layer 0 are one [V, H] table; matrices stand transposed, as the products want them.
+    token int64 [batch], states [L, batch, H] each -> logits [batch, V], the next states. The embedding, W_e and the
+    biases of layer 0 are one [V, G*H] table; matrices stand transposed, as the products want them. What a layer does
+    with its input term and its product is the cell's own `forward`.
     """
 
     def __init__(self, model: CharRNN) -> None:
         super().__init__()
-        self.num_layers = model.config.num_layers
+        self.cell = model.cell
+        self.num_layers, self.hidden_size = model.config.num_layers, model.config.hidden_size
         self.state_steps: int | None = None
         """Where set, states are rounded to whole numbers of 1/state_steps before they are multiplied."""
         self.register_buffer("table", model.input_table().detach().clone())
         for layer in range(self.num_layers):
             self.register_buffer(f"W_h_{layer}", model.parameter("W_h", layer).detach().T.contiguous())
+            of_input, of_product = model.cell.split_bias(model.parameter("b_h", layer).detach())
+            if of_product is not None:
+                self.register_buffer(f"b_h_{layer}", of_product)
             if layer > 0:
-                bias = model.parameter("b_e", layer) + model.parameter("b_h", layer)
                 self.register_buffer(f"W_e_{layer}", model.parameter("W_e", layer).detach().T.contiguous())
-                self.register_buffer(f"b_{layer}", bias.detach())
+                self.register_buffer(f"b_{layer}", model.parameter("b_e", layer).detach() + of_input)
         self.register_buffer("W_o", model.fc.weight.detach().T.contiguous())
         self.register_buffer("b_o", model.fc.bias.detach().clone())
 
-    def forward(self, token: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, token: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
         """Read one character of every row."""
         inputs = F.embedding(token, self.get_buffer("table"))
-        states: list[Tensor] = []
+        layers: list[States] = []
         for layer in range(self.num_layers):
             if layer > 0:
-                inputs = self._product(states[-1], f"W_e_{layer}") + self.get_buffer(f"b_{layer}")
-            states.append(torch.tanh(self._product(state[layer], f"W_h_{layer}") + inputs))
-        logits = self._product(states[-1], "W_o") + self.get_buffer("b_o")
-        return logits, torch.stack(states)
+                inputs = self._product(layers[-1][0], f"W_e_{layer}") + self.get_buffer(f"b_{layer}")
+            before = tuple(state[layer] for state in states)
+            after, _ = self.cell.forward(inputs, self._recurrent_product(before[0], layer), before)
+            layers.append(after)
+        logits = self._product(layers[-1][0], "W_o") + self.get_buffer("b_o")
+        return logits, *stacked(layers)
+
+    def _recurrent_product(self, state: Tensor, layer: int) -> Tensor:
+        product = self._product(state, f"W_h_{layer}")
+        return product + self.get_buffer(f"b_h_{layer}") if self.cell.recurrent_bias else product
 
     def _product(self, state: Tensor, matrix: str) -> Tensor:
         if self.state_steps is not None:
@@ -80,19 +91,19 @@ def trace(step: SingleStep, opset: int = OPSET) -> onnx.ModelProto:
 
 def _export(step: SingleStep) -> onnx.ModelProto:
     B = 2  # any number but 1, which the exporter would take for a constant
-    L, H = step.num_layers, step.get_buffer("table").shape[1]
-    example = (torch.zeros(B, dtype=torch.int64), torch.zeros(L, B, H))
+    names = step.cell.states
+    states = [torch.zeros(step.num_layers, B, step.hidden_size) for _ in names]
     batch = torch.export.Dim("batch")
     with warnings.catch_warnings(), _Quiet("torch.onnx", "onnxscript", "onnx_ir"):
         warnings.simplefilter("ignore")  # deprecations inside the exporter
         program = torch.onnx.export(
             step.eval(),
-            example,
+            (torch.zeros(B, dtype=torch.int64), *states),
             dynamo=True,
             opset_version=OPSET,
-            input_names=["token", "state"],
-            output_names=["logits", "next_state"],
-            dynamic_shapes=({0: batch}, {1: batch}),
+            input_names=["token", *names],
+            output_names=["logits", *(f"next_{name}" for name in names)],
+            dynamic_shapes=({0: batch}, tuple({1: batch} for _ in names)),
             external_data=False,
             verbose=False,
         )

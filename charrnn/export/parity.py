@@ -12,8 +12,8 @@ from torch import Tensor
 
 __all__ = ["PARITY_TOLERANCE", "QUANTISED_TOLERANCE", "Step", "one_thread", "parity"]
 
-Step: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""token int64 [batch], state [L, batch, H] -> logits [batch, V], next state, in torch."""
+Step: TypeAlias = Callable[..., tuple[Tensor, ...]]
+"""token int64 [batch], the states [L, batch, H] -> logits [batch, V], the next states, in torch."""
 
 PARITY_TOLERANCE = 1e-5
 """Largest difference of a logit or state between torch and a file whose products are float32.
@@ -44,28 +44,28 @@ def parity(serialised: bytes, step: Step, text: npt.NDArray[np.integer[Any]] | N
 
 
 def _parity(session: onnxruntime.InferenceSession, step: Step, text: npt.NDArray[np.integer[Any]] | None) -> float:
-    (L, H), V = _sizes(session)
+    sizes, V = _sizes(session)
     tokens = _tokens(V, text)
-    state = torch.zeros(L, tokens.shape[1], H)
+    states = [torch.zeros(L, tokens.shape[1], H) for L, H in sizes.values()]
+    names = ["logits", *(f"next_{name}" for name in sizes)]
     worst = 0.0
     for token in tokens:
-        logits, next_state = session.run(["logits", "next_state"], {"token": token, "state": state.numpy()})
+        before = {name: state.numpy() for name, state in zip(sizes, states, strict=True)}
+        logits, *after = session.run(names, {"token": token, **before})
         with torch.inference_mode():
-            expected, state = step(torch.from_numpy(token), state)
+            expected, *states = step(torch.from_numpy(token), *states)
         unit = max(1.0, float(expected.abs().max()))
-        differences = (
-            np.abs(logits - expected.numpy()).max() / unit,
-            np.abs(next_state - state.numpy()).max(),
-        )
+        differences = [np.abs(logits - expected.numpy()).max() / unit]
+        differences += [np.abs(ours - theirs.numpy()).max() for ours, theirs in zip(after, states, strict=True)]
         worst = max(worst, *map(float, differences)) if np.isfinite(differences).all() else float("inf")
     return worst
 
 
-def _sizes(session: onnxruntime.InferenceSession) -> tuple[tuple[int, int], int]:
-    """(L, H), V as the file declares them."""
-    (state,) = (node.shape for node in session.get_inputs() if node.name == "state")
+def _sizes(session: onnxruntime.InferenceSession) -> tuple[dict[str, tuple[int, int]], int]:
+    """(L, H) of each state by name, and V, as the file declares them."""
+    states = {node.name: (node.shape[0], node.shape[2]) for node in session.get_inputs() if node.name != "token"}
     (logits,) = (node.shape for node in session.get_outputs() if node.name == "logits")
-    return (state[0], state[2]), logits[1]
+    return states, logits[1]
 
 
 def _tokens(V: int, text: npt.NDArray[np.integer[Any]] | None) -> npt.NDArray[np.int64]:

@@ -19,6 +19,8 @@ class Architecture:
     """E: numbers per character at the input."""
     hidden_size: int = 500
     """H: numbers in the recurrent state of a layer."""
+    cell: Literal["tanh"] = "tanh"
+    """What a layer does in a time step; see charrnn/model/cells.py."""
     num_layers: int = 1
     """L: recurrent layers, each reading the outputs of the one below."""
     dropout: float = 0.0
@@ -27,8 +29,8 @@ class Architecture:
     """How the weights start; see charrnn/model/initialisation.py for the effect of each."""
     recurrence: Literal["auto", "native", "graphed", "fused", "cudnn", "reference"] = "auto"
     """Backend that executes the recurrence, see charrnn/model/backends.py: `reference` is the plain loop, `fused` has
-    its backward pass written by hand, `native` has it in C++, `cudnn` needs a GPU; `auto` is the fastest that can run
-    here, and says which."""
+    its backward pass written by hand, `native` has it in C++, `graphed` and `cudnn` need a GPU; `auto` is the fastest
+    here, measured at the start of a run."""
 
     def __post_init__(self) -> None:
         for name in ("embedding_size", "hidden_size", "num_layers"):

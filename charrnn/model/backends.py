@@ -1,24 +1,29 @@
-"""The ways of executing the recurrence: one table, and one rule that chooses.
+"""The ways of executing the recurrence: one table. Another one is one more entry in `BACKENDS`.
 
-A backend that was asked for by name runs or raises. Only `auto` chooses, and `Choice` tells what it took and why it
-passed over what it would have preferred. Another backend is one more entry in `BACKENDS`, before those that it should
-be preferred to.
+A backend that was asked for by name runs or raises. `auto` is, at the start of a run, what `measurement.py` finds the
+fastest; where nothing has been measured, the first of the table that can run.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from charrnn.errors import ConfigError
 from charrnn.model import cudnn, native
+from charrnn.model.cells import Cell, States, Tanh
 from charrnn.model.fused import fused
 from charrnn.model.graphed import graphed
 from charrnn.model.loss import LossAndGradients, in_pieces
 from charrnn.model.recurrence import Recurrence, reference
 
-__all__ = ["BACKENDS", "Backend", "Choice", "backend", "choose", "loss"]
+__all__ = ["BACKENDS", "Backend", "choose"]
+
+Layer: TypeAlias = Callable[[Cell, Tensor, States, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, States]]
+"""A whole layer: cell, its inputs [T, B, E], states, W_e, b_e, W_h, b_h -> outputs [T, B, H], states after."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,84 +31,56 @@ class Backend:
     """One way of executing the recurrence."""
 
     run: Recurrence
+    layer: Layer | None = None
+    """A whole layer in one, where that is faster than the input terms and then `run`."""
     device: str = ""
     """The type of device that it runs on; empty: any."""
+    cells: tuple[type[Cell], ...] = (Cell,)
+    """The cells that it has."""
     why_not: Callable[[torch.device, torch.dtype], str] = lambda device, dtype: ""
     """The reason why it cannot compute in a dtype on a device of its type; empty where it can."""
-    auto: bool = True
-    """Whether `auto` may take it: only what was measured on its devices, and found fast."""
     loss: LossAndGradients = in_pieces
     """The output layer and its loss that go with it."""
 
-    def refusal(self, device: torch.device, dtype: torch.dtype) -> str:
-        """Why it cannot run on `device` in `dtype`; empty where it can."""
+    def refusal(self, cell: Cell, device: torch.device, dtype: torch.dtype) -> str:
+        """Why it cannot run `cell` on `device` in `dtype`; empty where it can."""
         if self.device not in ("", device.type):
             return f"it runs on {self.device}, not on {device.type}"
+        if not isinstance(cell, self.cells):
+            return f"it has no cell {type(cell).__name__.lower()}"
         return self.why_not(device, dtype)
 
+    def run_layer(
+        self, cell: Cell, inputs: Tensor, states: States, W_e: Tensor, b_e: Tensor, W_h: Tensor, b_h: Tensor
+    ) -> tuple[Tensor, States]:
+        """A layer on its inputs [T, B, E]: outputs [T, B, H] and the states after the last step."""
+        if self.layer is not None:
+            return self.layer(cell, inputs, states, W_e, b_e, W_h, b_h)
+        b_x, b_u = cell.split_bias(b_h)
+        return self.run(cell, F.linear(inputs, W_e, b_e + b_x), states, W_h, b_u)
 
-# Measured on an H200 (docs/benchmarks.md): `graphed` takes a seventh to a half of the time of `fused`, in bfloat16 a
-# quarter of cuDNN's. In float32 up to H = 256 cuDNN is faster, and less exact: it runs by name only.
+
 BACKENDS: dict[str, Backend] = {
-    "native": Backend(run=native.native, device="cpu", why_not=native.why_not, loss=native.output_loss),
-    "graphed": Backend(run=graphed, device="cuda"),
-    "cudnn": Backend(run=cudnn.cudnn, device="cuda", why_not=cudnn.why_not, auto=False),
+    "native": Backend(run=native.native, device="cpu", cells=(Tanh,), why_not=native.why_not, loss=native.output_loss),
+    "graphed": Backend(run=graphed, device="cuda", cells=(Tanh,)),
+    "cudnn": Backend(run=cudnn.cudnn, layer=cudnn.layer, device="cuda", cells=(Tanh,), why_not=cudnn.why_not),
     "fused": Backend(run=fused),
-    "reference": Backend(run=reference, auto=False),
+    "reference": Backend(run=reference),
 }
-"""By name, the preferred first."""
+"""By name; where nothing is measured, the first that can run is taken."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """A backend, and what `auto` would have preferred to it."""
+def choose(name: str, cell: Cell, device: torch.device, dtype: torch.dtype, measured: str = "") -> str:
+    """The backend that `name` means for `cell` on `device` in `dtype`: itself, or where it is `auto`, one that can run.
 
-    name: str
-    passed_over: tuple[tuple[str, str], ...] = ()
-    """Backends for this type of device that cannot run, each with the reason."""
-
-    def __str__(self) -> str:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in self.passed_over)
-        return self.name + (f" ({reasons})" if reasons else "")
-
-
-def choose(name: str, device: torch.device, dtype: torch.dtype) -> Choice:
-    """The backend that `name` means on `device` in `dtype`: itself, or where it is `auto`, the first that can run.
-
-    Raises ConfigError where a backend that was asked for by name is unknown or cannot run.
+    That is `measured`, the choice of a measurement, where it can run there, else the first of the table. Raises
+    ConfigError where a backend that was asked for by name is unknown or cannot run.
     """
-    if name != "auto":
-        known = ", ".join(["auto", *BACKENDS])
-        reason = BACKENDS[name].refusal(device, dtype) if name in BACKENDS else f"there is none, only {known}"
-        if reason:
-            raise ConfigError(f"model.recurrence is {name}: {reason}: give --model.recurrence auto")
-        return Choice(name=name)
-    passed_over: list[tuple[str, str]] = []
-    for candidate, entry in BACKENDS.items():
-        if entry.auto and entry.device in ("", device.type):
-            reason = entry.refusal(device, dtype)
-            if not reason:
-                return Choice(name=candidate, passed_over=tuple(passed_over))
-            passed_over.append((candidate, reason))
-    return Choice(name="reference", passed_over=tuple(passed_over))
-
-
-def _entry(name: str, inputs: Tensor) -> Backend:
-    """What executes `name` for `inputs` here and now: in autocast's dtype, where that is on."""
-    kind = inputs.device.type
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else inputs.dtype
-    return BACKENDS[choose(name, inputs.device, dtype).name]
-
-
-def backend(name: str) -> Recurrence:
-    """The recurrence that runs as `name` says, chosen anew at each call where that is `auto`."""
-
-    def recurrence(inputs: Tensor, state: Tensor, W_h: Tensor) -> Tensor:
-        return _entry(name, inputs).run(inputs, state, W_h)
-
-    return recurrence
-
-
-def loss(name: str, outputs: Tensor) -> LossAndGradients:
-    """The output layer and its loss of the backend that `backend(name)` runs for `outputs` [T, B, H]."""
-    return _entry(name, outputs).loss
+    if name == "auto":
+        able = (entry for entry in (measured, *BACKENDS) if entry in BACKENDS)
+        return next(entry for entry in able if not BACKENDS[entry].refusal(cell, device, dtype))
+    known = ", ".join(["auto", *BACKENDS])
+    reason = BACKENDS[name].refusal(cell, device, dtype) if name in BACKENDS else f"there is none, only {known}"
+    if reason:
+        raise ConfigError(f"model.recurrence is {name}: {reason}: give --model.recurrence auto")
+    return name

@@ -1,6 +1,6 @@
 """The character-level recurrent language model.
 
-Dimensions, here and everywhere: B batch, T time, E embedding, H hidden, V vocabulary, L layers.
+Dimensions, here and everywhere: B batch, T time, E embedding, H hidden, V vocabulary, L layers, G gates.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from charrnn.model import backends
 from charrnn.model.architecture import ModelConfig
-from charrnn.model.backends import Choice, backend, choose
+from charrnn.model.backends import BACKENDS, Backend, choose
+from charrnn.model.cells import CELLS, States, stacked
 from charrnn.model.initialisation import initialise
 from charrnn.model.loss import output_loss
 
@@ -19,59 +19,63 @@ __all__ = ["CharRNN"]
 
 
 class CharRNN(nn.Module):
-    """A stack of L tanh recurrences between an embedding and a linear layer.
+    """A stack of L recurrent layers of one cell between an embedding and a linear layer.
 
-    For layer 0, with x_t the character at time t:
+    For layer 0, with t the place in the text, x_t the input term and s_t the states (h_t is the first of them):
 
-        e_t = embedding[x_t]                                    # [B, E]
-        h_t = tanh(e_t W_e^T + b_e + h_{t-1} W_h^T + b_h)       # [B, H]
+        e_t = embedding[character at t]                         # [B, E]
+        x_t = e_t W_e^T + b_e + b_h                             # [B, G*H]
+        s_t = cell(x_t, h_{t-1} W_h^T, s_{t-1})                 # [B, H] each; tanh: h_t = tanh(x_t + h_{t-1} W_h^T)
         logits_t = fc(h_t)                                      # [B, V]
 
-    Layer l > 0 has parameters W_e_l [H, H], b_e_l, W_h_l, b_h_l and reads the outputs of layer l-1; `fc` reads the top
-    layer. While training, dropout acts on each layer's outputs, never inside the recurrence (Zaremba et al. 2014).
+    Of gates whose bias belongs to the product, b_h is in h_{t-1} W_h^T + b_h instead. Layer l > 0 has parameters
+    W_e_l [G*H, H], b_e_l, W_h_l, b_h_l and reads the outputs of layer l-1; `fc` reads the top layer. While training,
+    dropout acts on each layer's outputs, never inside the recurrence (Zaremba et al. 2014).
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        H = config.hidden_size
+        self.cell = CELLS[config.cell]
+        self.measured = ""
+        """The backend that a measurement found the fastest for this model; empty where there was none."""
+        H, rows = config.hidden_size, self.cell.gates * config.hidden_size
         self.embedding = nn.Embedding(config.vocabulary_size, config.embedding_size)
         for layer in range(config.num_layers):
             input_size = config.embedding_size if layer == 0 else H
-            for name, shape in {"W_e": (H, input_size), "b_e": (H,), "W_h": (H, H), "b_h": (H,)}.items():
+            for name, shape in {"W_e": (rows, input_size), "b_e": (rows,), "W_h": (rows, H), "b_h": (rows,)}.items():
                 self.register_parameter(_name(name, layer), nn.Parameter(torch.empty(shape)))
         self.fc = nn.Linear(H, config.vocabulary_size)
-        self._recurrence = backend(config.recurrence)
         initialise(self, config.initialisation)
 
     def forward(
-        self, tokens: Tensor, state: Tensor | None = None, dropout_seeds: Sequence[int] | None = None
-    ) -> tuple[Tensor, Tensor]:
+        self, tokens: Tensor, states: States | None = None, dropout_seeds: Sequence[int] | None = None
+    ) -> tuple[Tensor, States]:
         """Read `tokens` and predict each next one.
 
-        tokens: integers [B, T]; state: float [L, B, H], zero where None.
+        tokens: integers [B, T]; states: of the cell's kinds, float [L, B, H] each, zero where None.
         dropout_seeds: B seeds, so that a row's dropout does not depend on the rows beside it; where None, dropout draws
         from torch's global generator.
-        Returns logits [B, T, V] and the state after the last character [L, B, H].
+        Returns logits [B, T, V] and the states after the last character, [L, B, H] each.
         """
-        outputs, state = self.outputs(tokens, state, dropout_seeds)
+        outputs, states = self.outputs(tokens, states, dropout_seeds)
         logits: Tensor = self.fc(outputs)
-        return logits.transpose(0, 1), state
+        return logits.transpose(0, 1), states
 
     def loss(
         self,
         windows: Tensor,
-        state: Tensor | None = None,
+        states: States | None = None,
         dropout_seeds: Sequence[int] | None = None,
         *,
         scale: float = 1.0,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, States]:
         """Read all but the last column of `windows`, integers [B, T + 1], and predict all but the first.
 
         Returns scale * (sum of the losses in nats) to be differentiated; that sum and the number of right guesses, [2];
-        and the state after the last character read, [L, B, H].
+        and the states after the last character read, [L, B, H] each.
         """
-        outputs, state = self.outputs(windows[:, :-1], state, dropout_seeds)
+        outputs, states = self.outputs(windows[:, :-1], states, dropout_seeds)
         targets = windows[:, 1:].T.flatten().long()
         loss, sums = output_loss(
             outputs.flatten(0, 1),
@@ -79,41 +83,57 @@ class CharRNN(nn.Module):
             self.fc.bias,
             targets,
             scale=scale,
-            run=backends.loss(self.config.recurrence, outputs),
+            run=self._backend_here().loss,
         )
-        return loss, sums, state
+        return loss, sums, states
 
     def outputs(
-        self, tokens: Tensor, state: Tensor | None = None, dropout_seeds: Sequence[int] | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """What `fc` makes logits of: the top layer's outputs [T, B, H], and the state after the last character.
+        self, tokens: Tensor, states: States | None = None, dropout_seeds: Sequence[int] | None = None
+    ) -> tuple[Tensor, States]:
+        """What `fc` makes logits of: the top layer's outputs [T, B, H], and the states after the last character.
 
         Arguments as those of `forward`.
         """
-        if state is None:
-            state = self.initial_state(tokens.shape[0])
-        # A lookup whose gradient is one index_add: F.embedding's took three times as long on a CPU.
-        inputs = self.input_table().index_select(0, tokens.T.flatten().long()).view(*tokens.T.shape, -1)
-        outputs, finals = inputs, []
+        if states is None:
+            states = self.initial_states(tokens.shape[0])
+        backend = self._backend_here()
         dropout = self._dropout(dropout_seeds)
-        for layer in range(self.config.num_layers):
-            if layer > 0:
-                inputs = self._input_term(outputs, layer)
-            hidden = self._recurrence(inputs, state[layer], self.parameter("W_h", layer))
-            finals.append(hidden[-1])
+        before = list(zip(*states, strict=True))  # by layer
+        hidden, after = self._bottom_layer(backend, tokens, before[0])
+        all_after, outputs = [after], dropout(hidden)
+        for layer in range(1, self.config.num_layers):
+            hidden, after = backend.run_layer(self.cell, outputs, before[layer], *self._parameters_of(layer))
+            all_after.append(after)
             outputs = dropout(hidden)
-        return outputs, torch.stack(finals)
+        return outputs, stacked(all_after)
 
-    def initial_state(self, batch_size: int) -> Tensor:
-        """The state before the first character: zeros [L, B, H]."""
-        return self.fc.weight.new_zeros(self.config.num_layers, batch_size, self.config.hidden_size)
+    def initial_states(self, batch_size: int) -> States:
+        """The states before the first character: zeros [L, B, H]."""
+        zeros = self.fc.weight.new_zeros(self.config.num_layers, batch_size, self.config.hidden_size)
+        return (zeros,) * len(self.cell.states)
 
-    def backend(self, dtype: torch.dtype) -> Choice:
+    def backend(self, dtype: torch.dtype) -> str:
         """The backend that executes the recurrence on this model's device in `dtype`.
 
         Raises ConfigError where the config names one that cannot.
         """
-        return choose(self.config.recurrence, self.fc.weight.device, dtype)
+        return choose(self.config.recurrence, self.cell, self.fc.weight.device, dtype, self.measured)
+
+    def _backend_here(self) -> Backend:
+        """What executes the recurrence here and now: in autocast's dtype, where that is on."""
+        weight = self.fc.weight
+        kind = weight.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+        return BACKENDS[self.backend(dtype)]
+
+    def _bottom_layer(self, backend: Backend, tokens: Tensor, states: States) -> tuple[Tensor, States]:
+        """Layer 0: outputs [T, B, H] for tokens [B, T]."""
+        W_e, b_e, W_h, b_h = self._parameters_of(0)
+        if backend.layer is not None:
+            return backend.layer(self.cell, self.embedding(tokens.T.long()), states, W_e, b_e, W_h, b_h)
+        # A lookup whose gradient is one index_add: F.embedding's took three times as long on a CPU.
+        inputs = self.input_table().index_select(0, tokens.T.flatten().long()).view(*tokens.T.shape, -1)
+        return backend.run(self.cell, inputs, states, W_h, self.cell.split_bias(b_h)[1])
 
     def _dropout(self, seeds: Sequence[int] | None) -> Callable[[Tensor], Tensor]:
         """Dropout of a layer's outputs [T, B, H]; with seeds, each row draws from a generator of its own."""
@@ -137,17 +157,17 @@ class CharRNN(nn.Module):
         return self.get_parameter(_name(name, layer))
 
     def input_table(self) -> Tensor:
-        """The input term of layer 0 for every character at once: embedding W_e^T + b_e + b_h, [V, H].
+        """The input term of layer 0 for every character at once: embedding W_e^T + b_e + b_h, [V, G*H].
 
         One row a character instead of one product a position (V is far below B * T); the export keeps nothing else.
         """
-        return self._input_term(self.embedding.weight, 0)
+        W_e, b_e, _, b_h = self._parameters_of(0)
+        return F.linear(self.embedding.weight, W_e, b_e + self.cell.split_bias(b_h)[0])
 
-    def _input_term(self, values: Tensor, layer: int) -> Tensor:
-        """values [..., input] -> [..., H], with both biases, which only ever occur as their sum."""
-        return F.linear(
-            values, self.parameter("W_e", layer), self.parameter("b_e", layer) + self.parameter("b_h", layer)
-        )
+    def _parameters_of(self, layer: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """W_e, b_e, W_h, b_h."""
+        W_e, b_e, W_h, b_h = (self.parameter(name, layer) for name in ("W_e", "b_e", "W_h", "b_h"))
+        return W_e, b_e, W_h, b_h
 
 
 def _name(name: str, layer: int) -> str:

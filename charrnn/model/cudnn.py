@@ -1,43 +1,61 @@
-"""The recurrence by cuDNN: torch's own tanh RNN behind the interface of `charrnn.model.recurrence`."""
+"""The recurrence by cuDNN: torch's own tanh RNN behind our interfaces. On a CPU the same call is torch's own RNN."""
 
 import warnings
 
 import torch
 from torch import Tensor
 
+from charrnn.model.cells import Cell, States
 from charrnn.model.recurrence import in_autocast_dtype
 
-__all__ = ["cudnn", "why_not"]
+__all__ = ["cudnn", "layer", "why_not"]
 
 
 @in_autocast_dtype
-def cudnn(inputs: Tensor, state: Tensor, W_h: Tensor) -> Tensor:
+def cudnn(cell: Cell, inputs: Tensor, states: States, W_h: Tensor, b_u: Tensor | None) -> tuple[Tensor, States]:
     """Run the recurrence; the same function as `charrnn.model.recurrence.reference`. Differentiable once.
 
-    inputs [T, B, H], state [B, H], W_h [H, H] -> outputs [T, B, H]. cuDNN's RNN multiplies its inputs by a matrix
-    (torch has no way to its CUDNN_SKIP_INPUT), and ours have been multiplied: it gets the identity. That product is one
-    for all steps, off the chain of T dependent ones; what it costs is not measured. On a CPU the same call is torch's
-    own RNN, which is how the tests run it. An infinite input times a zero of the identity would be no number; the
-    largest finite one has the same tanh.
+    cuDNN's RNN multiplies its inputs by a matrix (torch has no way to its CUDNN_SKIP_INPUT), and ours have been
+    multiplied: it gets the identity. A model uses `layer`, which needs none. An infinite input times a zero of the
+    identity would be no number; the largest finite one has the same tanh.
     """
+    assert b_u is None
     inputs = inputs.clamp(-torch.finfo(inputs.dtype).max, torch.finfo(inputs.dtype).max)
     identity = torch.eye(W_h.shape[0], dtype=W_h.dtype, device=W_h.device)
+    return _rnn_tanh(inputs, states, [identity, W_h])
+
+
+def layer(
+    cell: Cell, inputs: Tensor, states: States, W_e: Tensor, b_e: Tensor, W_h: Tensor, b_h: Tensor
+) -> tuple[Tensor, States]:
+    """Run a whole layer on its inputs [T, B, E]; see `charrnn.model.backends.Layer`. Differentiable once."""
+    device = inputs.device.type
+    weights = [W_e, W_h, b_e, b_h]
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        inputs, weights = inputs.to(dtype), [weight.to(dtype) for weight in weights]
+        states = tuple(state.to(dtype) for state in states)
+    with torch.autocast(device, enabled=False):
+        return _rnn_tanh(inputs, states, weights)
+
+
+def _rnn_tanh(inputs: Tensor, states: States, weights: list[Tensor]) -> tuple[Tensor, States]:
     # cuDNN copies its weights into one block. torch warns unless they live in one, as views that share its memory:
     # our parameters stay their own, and the copy is H * H numbers beside T products of B * H * H.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
-        outputs, _ = torch.rnn_tanh(
+        outputs, after = torch.rnn_tanh(
             inputs,
-            state[None].contiguous(),
-            [identity, W_h],
-            has_biases=False,
+            states[0][None].contiguous(),
+            weights,
+            has_biases=len(weights) == 4,
             num_layers=1,
             dropout=0.0,
             train=torch.is_grad_enabled(),
             bidirectional=False,
             batch_first=False,
         )
-    return outputs
+    return outputs, (after[0],)
 
 
 def why_not(device: torch.device, dtype: torch.dtype) -> str:

@@ -1,32 +1,75 @@
-r"""The recurrence with backpropagation through time written by hand.
+r"""The recurrence with backpropagation through time written by hand, for any cell.
 
-Forward, for t = 1..T, with h_0 the initial state:
+Forward, for t = 1..T, with s_0 the states before the text, h_t the first of s_t, and f the cell's `forward`:
 
-    h_t = tanh(a_t),    a_t = x_t + h_{t-1} W_h^T
+    u_t = h_{t-1} W_h^T + b_u        s_t = f(x_t, u_t, s_{t-1})
 
-Backward. Let g_t be the loss's gradient by the output h_t as the layers above see it, and dh_t the whole of it: an
-output also acts through every later step, by way of a_{t+1}. tanh'(a) = 1 - tanh(a)^2, so the outputs are all that the
-backward pass has to remember:
+Backward. Let g_t be the loss's gradient by the output h_t as the layers above see it, and ds_t the whole gradient by
+the states s_t, which also act through every later step. From the last step to the first, with b the cell's `backward`:
 
-    dh_t = g_t + da_{t+1} W_h              (da_{T+1} = 0)
-    da_t = dh_t * (1 - h_t^2)
-    dx_t = da_t        dh_0 = da_1 W_h        dW_h = sum_t da_t^T h_{t-1}
+    dx_t, du_t, ds_{t-1} = b(ds_t + g_t, ...)        ds_{t-1} += du_t W_h        (both by the first state)
+    dW_h = sum_t du_t^T h_{t-1}        db_u = sum_t du_t
 
-Only dh_t and da_t are tied to the order of time. dW_h is one product over all steps afterwards,
-[H, T*B] x [T*B, H], instead of T small ones: that, the preallocated memory and the absence of T*3 autograd nodes are
-why this is faster than the plain loop.
+Only ds_t is tied to the order of time. dW_h is one product over all steps afterwards, [G*H, T*B] x [T*B, H], instead of
+T small ones: that, and the absence of T nodes of autograd, are why this is faster than the plain loop. For `tanh` the
+two loops work in place in preallocated memory: `Loops`, of which `native` and `graphed` have their own.
 """
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from charrnn.model.recurrence import in_autocast_dtype
+from charrnn.model.cells import Cell, Kept, States, Tanh
+from charrnn.model.recurrence import Recurrence, in_autocast_dtype
 
-__all__ = ["LOOPS", "Loops", "fused", "through_time"]
+__all__ = ["LOOPS", "Loops", "any_cell", "fused", "tanh_by"]
+
+
+class _ThroughTime(torch.autograd.Function):
+    """Any cell. Returns the outputs [T, B, H] and, after the last step, the states but for the first."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, cell: Cell, inputs: Tensor, W_h: Tensor, b_u: Tensor | None, *states: Tensor
+    ) -> tuple[Tensor, ...]:
+        steps: list[tuple[States, Kept]] = []  # of each: the states before it, and what it keeps
+        after: States = states
+        outputs = []
+        for x in inputs:
+            before = after
+            after, kept = cell.forward(x, F.linear(before[0], W_h, b_u), before)
+            steps.append((before, kept))
+            outputs.append(after[0])
+        ctx.cell, ctx.kept_per_step = cell, len(kept)
+        ctx.save_for_backward(W_h, *(tensor for before, kept in steps for tensor in (*before, *kept)))
+        return torch.stack(outputs), *after[1:]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_outputs: Tensor, *grad_others: Tensor) -> tuple[Tensor | None, ...]:
+        W_h, *saved = ctx.saved_tensors
+        states = len(ctx.cell.states)
+        per_step = states + ctx.kept_per_step
+        dx, du = [], []
+        gradients: list[Tensor] = [torch.zeros_like(grad_outputs[0]), *grad_others]
+        for t in reversed(range(len(grad_outputs))):
+            here = saved[t * per_step : (t + 1) * per_step]
+            gradients[0] = gradients[0] + grad_outputs[t]
+            dx_t, du_t, before = ctx.cell.backward(tuple(gradients), tuple(here[states:]), tuple(here[:states]))
+            gradients = [torch.zeros_like(here[0]) if each is None else each for each in before]
+            gradients[0] = torch.addmm(gradients[0], du_t, W_h)
+            dx.append(dx_t)
+            du.append(du_t)
+        dx.reverse()
+        du.reverse()
+        all_du = torch.stack(du).flatten(0, 1)
+        dW_h = all_du.T @ torch.cat(saved[::per_step])
+        db_u = all_du.sum(0) if ctx.needs_input_grad[3] else None
+        return None, torch.stack(dx), dW_h, db_u, *gradients
 
 
 def _outer_products(a: Tensor, b: Tensor) -> Tensor:
@@ -34,17 +77,17 @@ def _outer_products(a: Tensor, b: Tensor) -> Tensor:
 
 
 class Loops(NamedTuple):
-    """The two loops over time, and the product after the second: what an execution has of its own. All contiguous."""
+    """`tanh`: the two loops over time, and the product after the second. All tensors are contiguous."""
 
     forward: Callable[[Tensor, Tensor, Tensor], None]
     """inputs [T, B, H], history [T + 1, B, H], W_h: fills history, h_0, h_1, ..., h_T, of which h_0 is there."""
     backward: Callable[[Tensor, Tensor, Tensor, Tensor], None]
-    """grad_outputs, grad_inputs [T, B, H], history, W_h: fills grad_inputs, da_1, ..., da_T."""
+    """grad_outputs, grad_inputs [T, B, H], history, W_h: fills grad_inputs, dx_1, ..., dx_T."""
     outer_products: Callable[[Tensor, Tensor], Tensor] = _outer_products
     """a, b [T*B, H] -> sum of a_n^T b_n, [H, H]"""
 
 
-class _ThroughTime(torch.autograd.Function):
+class _TanhThroughTime(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, state: Tensor, W_h: Tensor, loops: Loops) -> Tensor:
         history = inputs.new_empty(inputs.shape[0] + 1, *state.shape)
@@ -68,10 +111,17 @@ class _ThroughTime(torch.autograd.Function):
         return grad_inputs, grad_state, grad_W_h, None
 
 
-def through_time(inputs: Tensor, state: Tensor, W_h: Tensor, loops: Loops) -> Tensor:
-    """The recurrence with the backward pass above, around any loops: outputs [T, B, H]. Differentiable once."""
-    outputs: Tensor = _ThroughTime.apply(inputs, state, W_h, loops)  # type: ignore[no-untyped-call]
-    return outputs
+def tanh_by(loops: Loops) -> Recurrence:
+    """The recurrence of `tanh` alone by its loops over time. Differentiable once."""
+
+    @in_autocast_dtype
+    def run(cell: Cell, inputs: Tensor, states: States, W_h: Tensor, b_u: Tensor | None) -> tuple[Tensor, States]:
+        assert isinstance(cell, Tanh)
+        assert b_u is None
+        outputs: Tensor = _TanhThroughTime.apply(inputs, *states, W_h, loops)  # type: ignore[no-untyped-call]
+        return outputs, (outputs[-1],)
+
+    return run
 
 
 def _forward(inputs: Tensor, history: Tensor, W_h: Tensor) -> None:
@@ -84,21 +134,27 @@ def _forward(inputs: Tensor, history: Tensor, W_h: Tensor) -> None:
 
 def _backward(grad_outputs: Tensor, grad_inputs: Tensor, history: Tensor, W_h: Tensor) -> None:
     dh = torch.empty_like(history[0])
-    later: Tensor | None = None  # da_{t+1}
+    later: Tensor | None = None  # du_{t+1}
     steps = zip(grad_outputs.unbind(), history[1:].unbind(), grad_inputs.unbind(), strict=True)
-    for g, h, da in reversed(list(steps)):
+    for g, h, du in reversed(list(steps)):
         total = g if later is None else torch.addmm(g, later, W_h, out=dh)
-        torch.ops.aten.tanh_backward.grad_input(total, h, grad_input=da)
-        later = da
+        torch.ops.aten.tanh_backward.grad_input(total, h, grad_input=du)
+        later = du
 
 
 LOOPS = Loops(_forward, _backward)
+_tanh_in_place = tanh_by(LOOPS)
 
 
 @in_autocast_dtype
-def fused(inputs: Tensor, state: Tensor, W_h: Tensor) -> Tensor:
-    """Run the recurrence; the same function as `charrnn.model.recurrence.reference`, with its own backward pass.
+def fused(cell: Cell, inputs: Tensor, states: States, W_h: Tensor, b_u: Tensor | None) -> tuple[Tensor, States]:
+    """Run the recurrence; the same function as `charrnn.model.recurrence.reference`. Differentiable once."""
+    if isinstance(cell, Tanh):
+        return _tanh_in_place(cell, inputs, states, W_h, b_u)
+    return any_cell(cell, inputs, states, W_h, b_u)
 
-    inputs [T, B, H], state [B, H], W_h [H, H] -> outputs [T, B, H]. Differentiable once.
-    """
-    return through_time(inputs, state, W_h, LOOPS)
+
+def any_cell(cell: Cell, inputs: Tensor, states: States, W_h: Tensor, b_u: Tensor | None) -> tuple[Tensor, States]:
+    """The same by `cell.forward` and `cell.backward` alone."""
+    outputs, *others = _ThroughTime.apply(cell, inputs, W_h, b_u, *states)  # type: ignore[no-untyped-call]
+    return outputs, (outputs[-1], *others)

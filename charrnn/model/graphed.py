@@ -10,8 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from charrnn.model.fused import LOOPS, Loops, through_time
-from charrnn.model.recurrence import in_autocast_dtype
+from charrnn.model.fused import LOOPS, Loops, tanh_by
 
 __all__ = ["graphed"]
 
@@ -56,13 +55,5 @@ def _recorded(loop: Callable[..., None], written: int) -> Callable[..., None]:
     return run
 
 
-_LOOPS = Loops(_recorded(LOOPS.forward, written=1), _recorded(LOOPS.backward, written=1))
-
-
-@in_autocast_dtype
-def graphed(inputs: Tensor, state: Tensor, W_h: Tensor) -> Tensor:
-    """Run the recurrence; the same function as `charrnn.model.recurrence.reference`, on a CUDA device.
-
-    inputs [T, B, H], state [B, H], W_h [H, H] -> outputs [T, B, H]. Differentiable once.
-    """
-    return through_time(inputs, state, W_h, _LOOPS)
+graphed = tanh_by(Loops(_recorded(LOOPS.forward, written=1), _recorded(LOOPS.backward, written=1)))
+"""The recurrence on a CUDA device; the same function as `charrnn.model.recurrence.reference`. Differentiable once."""

@@ -1,8 +1,9 @@
 """How the weights of a CharRNN start.
 
 `notebook`: W_e, W_h ~ N(0, 0.01^2), biases 0, embedding N(0, 1), `fc` uniform as torch.nn.Linear does.
-`orthogonal` (default): the same but for W_h, a random orthogonal matrix (Saxe, McClelland & Ganguli 2013), which keeps
-the length of the state and of its gradient through time, and W_e scaled to keep the input term's variance near 1.
+`orthogonal` (default): the same but for W_h, for each gate a random orthogonal matrix (Saxe, McClelland & Ganguli
+2013), which keeps the length of the state and of its gradient through time, and W_e scaled to keep the input term's
+variance near 1.
 The measured effect of the choice is in docs/training.md.
 """
 
@@ -23,6 +24,7 @@ def initialise(model: nn.Module, scheme: str) -> None:
         elif scheme == "notebook":
             parameter.normal_(std=0.01)
         elif name.startswith("W_h"):
-            nn.init.orthogonal_(parameter)
+            for gate in torch.split(parameter, parameter.shape[1]):
+                nn.init.orthogonal_(gate)
         else:
             parameter.normal_(std=parameter.shape[1] ** -0.5)

@@ -23,8 +23,7 @@ from torch import Tensor
 from charrnn.errors import ConfigError
 from charrnn.files import cache_dir
 from charrnn.model.cpu import cpu_flags
-from charrnn.model.fused import Loops, through_time
-from charrnn.model.recurrence import in_autocast_dtype
+from charrnn.model.fused import Loops, tanh_by
 
 __all__ = ["native", "output_loss", "why_not"]
 
@@ -162,14 +161,8 @@ def _threads(rows: int) -> int:
     return max(1, min(torch.get_num_threads(), rows // 128))
 
 
-_LOOPS = Loops(functools.partial(_recur, "forward"), functools.partial(_recur, "backward"), _outer_products)
+native = tanh_by(Loops(functools.partial(_recur, "forward"), functools.partial(_recur, "backward"), _outer_products))
+"""The recurrence in float32 or bfloat16 on a CPU; the same function as `charrnn.model.recurrence.reference`.
 
-
-@in_autocast_dtype
-def native(inputs: Tensor, state: Tensor, W_h: Tensor) -> Tensor:
-    """Run the recurrence; the same function as `charrnn.model.recurrence.reference`, float32 or bfloat16, on a CPU.
-
-    inputs [T, B, H], state [B, H], W_h [H, H] -> outputs [T, B, H]. Its backward pass is the one that fused.py derives.
-    Differentiable once.
-    """
-    return through_time(inputs, state, W_h, _LOOPS)
+Its backward pass is the one that fused.py derives. Differentiable once.
+"""

@@ -1,45 +1,50 @@
-"""The recurrence h_t = tanh(x_t + h_{t-1} W_h^T): its one definition. `backends.py` has the ways of executing it.
+"""A layer through time: a cell's step repeated over T. `backends.py` has the ways of executing it.
 
-`x_t` is the input term with both biases already added: e_t W_e^T + b_e + b_h. Every execution has the signature
+    recurrence(cell, inputs [T, B, G*H], states [B, H] each, W_h [G*H, H], b_u [G*H] or None)
+        -> outputs [T, B, H], the states after the last step, [B, H] each
 
-    recurrence(inputs [T, B, H], state [B, H], W_h [H, H]) -> outputs [T, B, H]        (outputs[-1] is the next state)
-
-and is tested against `reference`, values and gradients.
+`inputs` are the input terms x_t, and u_t = h_{t-1} W_h^T + b_u, with b_u what the cell's `split_bias` leaves to the
+product. The outputs are the first state of every step. Every execution is tested against `reference`, values and
+gradients.
 """
 
 import functools
 from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from charrnn.model.cells import Cell, States
 
 __all__ = ["Recurrence", "in_autocast_dtype", "reference"]
 
-Recurrence = Callable[[Tensor, Tensor, Tensor], Tensor]
+Recurrence: TypeAlias = Callable[[Cell, Tensor, States, Tensor, Tensor | None], tuple[Tensor, States]]
 
 
-def reference(inputs: Tensor, state: Tensor, W_h: Tensor) -> Tensor:
-    """Run the recurrence as its equation reads, differentiated by autograd.
-
-    inputs [T, B, H], state [B, H], W_h [H, H] -> outputs [T, B, H]. Equation: Elman, "Finding structure in time", 1990.
-    """
+def reference(cell: Cell, inputs: Tensor, states: States, W_h: Tensor, b_u: Tensor | None) -> tuple[Tensor, States]:
+    """Run the recurrence as the cell's equations read, differentiated by autograd."""
     outputs = []
     for x in inputs:
-        state = torch.tanh(x + state @ W_h.T)
-        outputs.append(state)
-    return torch.stack(outputs)
+        states, _ = cell.forward(x, F.linear(states[0], W_h, b_u), states)
+        outputs.append(states[0])
+    return torch.stack(outputs), states
 
 
 def in_autocast_dtype(run: Recurrence) -> Recurrence:
-    """`run` with all three arguments in autocast's dtype where autocast is on, as matrix products take theirs."""
+    """`run` with all its tensors in autocast's dtype where autocast is on, as matrix products take theirs."""
 
     @functools.wraps(run)
-    def recurrence(inputs: Tensor, state: Tensor, W_h: Tensor) -> Tensor:
+    def recurrence(
+        cell: Cell, inputs: Tensor, states: States, W_h: Tensor, b_u: Tensor | None
+    ) -> tuple[Tensor, States]:
         device = inputs.device.type
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
-            inputs, state, W_h = inputs.to(dtype), state.to(dtype), W_h.to(dtype)
+            inputs, W_h, b_u = inputs.to(dtype), W_h.to(dtype), None if b_u is None else b_u.to(dtype)
+            states = tuple(state.to(dtype) for state in states)
         with torch.autocast(device, enabled=False):
-            return run(inputs, state, W_h)
+            return run(cell, inputs, states, W_h, b_u)
 
     return recurrence

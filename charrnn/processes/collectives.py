@@ -12,7 +12,7 @@ from accelerate.utils import broadcast
 
 from charrnn.errors import CharRNNError
 
-__all__ = ["broadcast_bytes", "on_all_collective", "on_main_collective"]
+__all__ = ["broadcast_bytes_collective", "on_all_collective", "on_main_collective"]
 
 T = TypeVar("T")
 SIGN_OF_LIFE_SECONDS = 5.0
@@ -32,7 +32,7 @@ def on_main_collective(accelerator: Accelerator, decide: Callable[[], T]) -> T:
             outcome = _outcome(decide)
     else:
         _wait_for_main(accelerator)
-    result: T = _result(json.loads(broadcast_bytes(accelerator, json.dumps(outcome).encode())))
+    result: T = _result(json.loads(broadcast_bytes_collective(accelerator, json.dumps(outcome).encode())))
     return result
 
 
@@ -45,11 +45,11 @@ def on_all_collective(accelerator: Accelerator, act: Callable[[], T]) -> T:
     failed = accelerator.gather(torch.tensor(["error" in outcome], device=accelerator.device))
     if bool(failed.any()):
         first = int(failed.int().argmax())
-        _result(json.loads(broadcast_bytes(accelerator, json.dumps(outcome).encode(), first)))
+        _result(json.loads(broadcast_bytes_collective(accelerator, json.dumps(outcome).encode(), first)))
     return result[0]
 
 
-def broadcast_bytes(accelerator: Accelerator, content: bytes, process: int = 0) -> bytes:
+def broadcast_bytes_collective(accelerator: Accelerator, content: bytes, process: int = 0) -> bytes:
     """What the main process, or another one, has as `content`."""
     if accelerator.num_processes == 1:
         return content

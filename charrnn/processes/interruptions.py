@@ -52,7 +52,7 @@ class Interruptions:
         """A checkpoint has been written: the minutes count from now."""
         self._saved = time.monotonic()
 
-    def agreed(self, step: int) -> tuple[int, bool]:
+    def agreed_collective(self, step: int) -> tuple[int, bool]:
         """The signal that any process received, 0 for none; and whether it is time for a checkpoint.
 
         The same on all processes, which call this after every step and ask each other about once a second.

@@ -13,12 +13,12 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 import charrnn
+from charrnn.config import TrainConfig
 from charrnn.errors import CharRNNError, ConfigError, RunError
 from charrnn.files import looking_at, write_atomically
+from charrnn.runs.earlier import as_today
 from charrnn.text.normaliser import Normaliser
 from charrnn.text.vocabulary import Vocabulary
-from charrnn.config import TrainConfig
-from charrnn.runs.earlier import as_today
 
 __all__ = ["Claim", "RunDirectory", "as_json", "claim", "find_run"]
 

@@ -7,8 +7,8 @@ from typing import Any
 from charrnn.errors import ConfigError, RunError, VocabularyError
 from charrnn.export import OPSET, Weights, export_onnx
 from charrnn.model import CharRNN, ModelConfig
-from charrnn.runs.checkpoint import Checkpoint, Progress
 from charrnn.processes.failures import is_out_of_memory
+from charrnn.runs.checkpoint import Checkpoint, Progress
 from charrnn.runs.directory import RunDirectory
 from charrnn.runs.metrics import MetricsFile, Record
 

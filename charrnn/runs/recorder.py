@@ -8,9 +8,9 @@ from tqdm import tqdm
 
 from charrnn.errors import RunError
 from charrnn.files import write_atomically
-from charrnn.runs.plot import LossPlot
 from charrnn.runs.directory import RunDirectory
 from charrnn.runs.metrics import MetricsFile, Record
+from charrnn.runs.plot import LossPlot
 from charrnn.runs.wandb_run import WandB
 
 __all__ = ["Recorder"]

@@ -27,7 +27,7 @@ class RunText:
     test: Split
 
     @classmethod
-    def open(cls, config: TextConfig, accelerator: Accelerator) -> Self:
+    def open_collective(cls, config: TextConfig, accelerator: Accelerator) -> Self:
         """Prepare the text on the main process; the others open what it made, or make their own on another machine.
 
         Every process calls this; an error of the main process is raised on all.

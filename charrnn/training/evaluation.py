@@ -13,16 +13,16 @@ from charrnn.scores import Scores, score_streams
 from charrnn.text.batches import Split
 from charrnn.text.encoded import EncodedStream
 
-__all__ = ["TorchPredictor", "evaluate"]
+__all__ = ["TorchPredictor", "evaluate_collective"]
 
 _CHARS_AT_ONCE = 128
 
 
-def evaluate(model: CharRNN, stream: EncodedStream, split: Split, accelerator: Accelerator) -> Scores:
+def evaluate_collective(model: CharRNN, stream: EncodedStream, split: Split, accelerator: Accelerator) -> Scores:
     """Score every character of `split` once, in float32, each predicted from those before it.
 
     The streams that it is read as, up to 64 side by side, depend on the split alone, never on the processes; those
-    share them out, and sums are added up. A collective call.
+    share them out, and sums are added up.
     """
     was_training = model.training
     model.eval()
@@ -46,7 +46,7 @@ class TorchPredictor:
 
     def initial_state(self, batch: int) -> State:
         """Zeros [L, batch, H]."""
-        return (self._model.initial_state(batch).cpu().numpy(),)
+        return tuple(state.cpu().numpy() for state in self._model.initial_states(batch))
 
     def chars_at_once(self, batch: int) -> int:
         """Outputs of so many characters are held, and of their logits a piece."""
@@ -69,8 +69,9 @@ class TorchPredictor:
     def _read(self, tokens: Ids, state: State) -> tuple[Tensor, State]:
         """The top layer's outputs [T, batch, H] after each of `tokens` [T, batch], and the state after all."""
         device = self._model.fc.weight.device
-        outputs, after = self._model.outputs(self._tokens(tokens).T, torch.from_numpy(state[0]).to(device))
-        return outputs, (after.cpu().numpy(),)
+        states = tuple(torch.from_numpy(part).to(device) for part in state)
+        outputs, after = self._model.outputs(self._tokens(tokens).T, states)
+        return outputs, tuple(part.cpu().numpy() for part in after)
 
     def _tokens(self, ids: Ids) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(ids, np.int64)).to(self._model.fc.weight.device)

@@ -1,6 +1,6 @@
 """The model in training and what moves it: one optimiser step at a time, and the state that a checkpoint keeps."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from charrnn.config import TrainConfig
 from charrnn.errors import ConfigError, RunError, first_line
 from charrnn.model import CharRNN
+from charrnn.model.cells import States
 from charrnn.processes.failures import is_out_of_memory
 from charrnn.runs.checkpoint import Checkpoint, Progress, load_optimiser_tensors, optimiser_tensors
 from charrnn.runs.directory import as_json
@@ -56,7 +57,8 @@ class Learner:
         self.backend = self.model.backend(dtype)
         self.model.backend(torch.float32)  # in which it will be scored: what cannot do that is refused now
         self._names: dict[Tensor, str] = {parameter: name for name, parameter in self.model.named_parameters()}
-        self.state: Tensor | None = None
+        self.states: States | None = None
+        """What is carried along the text, [L, this process's rows, H] each; None where a pass begins."""
         self._sums = torch.zeros(3, dtype=torch.float64, device=accelerator.device)
         self.last_learning_rate = 0.0
 
@@ -81,7 +83,7 @@ class Learner:
             final_share=settings.final_learning_rate,
         )
 
-    def train_step(self) -> Tensor:
+    def train_step_collective(self) -> Tensor:
         """One optimiser step; returns the norm of the global gradient before clipping, a scalar.
 
         The batch is computed in `accumulation` parts. Each part's loss is its sum divided by the characters of the
@@ -89,23 +91,24 @@ class Learner:
         """
         epoch, index = divmod(self.step, self.batches.steps_per_epoch)
         if index == 0:
-            self.state = None  # a new pass over the text begins
+            self.states = None  # a new pass over the text begins
         windows = torch.from_numpy(self.batches.batch(epoch, index, self.rows)).to(self.accelerator.device)
         scale = self.accelerator.num_processes / self.characters_per_step
-        states = []
-        for part, state, seeds, last in self._parts(windows.long()):
+        after = []
+        for part, states, seeds, last in self._parts(windows.long()):
             with nullcontext() if last else self.accelerator.no_sync(self.parallel):
-                loss, sums, next_state = self.parallel(part, state, seeds, scale)
+                loss, sums, next_states = self.parallel(part, states, seeds, scale)
                 self.accelerator.backward(loss)
             self._sums[:2] += sums
             self._sums[2] += part[:, 1:].numel()
-            states.append(next_state.detach())
+            after.append([state.detach() for state in next_states])
         norm = self._update()
-        self.state = torch.cat(states, 1).float() if self.batches.carries_state else None
+        carried = tuple(torch.cat(parts, 1).float() for parts in zip(*after, strict=True))
+        self.states = carried if self.batches.carries_state else None
         self.step += 1
         return norm
 
-    def take_training_sums(self) -> tuple[float, float, float]:
+    def training_sums_collective(self) -> tuple[float, float, float]:
         """Sums over all steps since the last call and all processes: loss in nats, right guesses, characters.
 
         A collective call.
@@ -114,13 +117,15 @@ class Learner:
         self._sums.zero_()
         return loss, hits, count
 
-    def _parts(self, windows: Tensor) -> Iterator[tuple[Tensor, Tensor | None, list[int] | None, bool]]:
+    def _parts(self, windows: Tensor) -> Iterator[tuple[Tensor, States | None, list[int] | None, bool]]:
         """The parts of this process's rows: their windows, states and seeds of dropout, and whether it is the last."""
         parts = self.config.batch.accumulation
-        states = [None] * parts if self.state is None else self.state.tensor_split(parts, dim=1)
+        states: Sequence[States | None] = [None] * parts
+        if self.states is not None:
+            states = list(zip(*(state.tensor_split(parts, dim=1) for state in self.states), strict=True))
         seeds = [None] * parts if not self.config.model.dropout else np.array_split(self._dropout_seeds(), parts)
-        for index, (part, state, own) in enumerate(zip(windows.tensor_split(parts), states, seeds, strict=True)):
-            yield part, state, None if own is None else own.tolist(), index == parts - 1
+        for index, (part, before, own) in enumerate(zip(windows.tensor_split(parts), states, seeds, strict=True)):
+            yield part, before, None if own is None else own.tolist(), index == parts - 1
 
     def _dropout_seeds(self) -> NDArray[Any]:
         """A seed for each of this process's rows, which depends on (seed, step, row of the global batch) alone."""
@@ -139,14 +144,16 @@ class Learner:
         self.optimiser.zero_grad()
         return norm
 
-    def checkpoint(self, *, evaluated: bool = False, validation_loss_nats: float | None = None) -> Checkpoint:
+    def checkpoint_collective(
+        self, *, evaluated: bool = False, validation_loss_nats: float | None = None
+    ) -> Checkpoint:
         """All that `restore` needs. A collective call: what every process carries is gathered."""
         scaler = self.accelerator.scaler
-        state = {} if self.state is None else {"state": self._gathered_state()}
+        carried = {} if self.states is None else self._gathered_collective(self.states)
         return Checkpoint(
             model=self.model.state_dict(),
             optimiser=optimiser_tensors(self.optimiser.optimizer, self._names),
-            state=state | {"training_sums": self.accelerator.gather(self._sums[None])},
+            state=carried | {"training_sums": self.accelerator.gather(self._sums[None])},
             progress=Progress(
                 step=self.step,
                 epoch=self.step // self.batches.steps_per_epoch,
@@ -158,13 +165,18 @@ class Learner:
             config=as_json(self.config),
         )
 
-    def _gathered_state(self) -> Tensor:
-        """The carried state of all rows of the global batch, [L, B, H], on every process."""
-        assert self.state is not None
+    def _gathered_collective(self, states: States) -> dict[str, Tensor]:
+        """The carried states of all rows of the global batch, by name, [L, B, H], on every process."""
+        return {
+            name: self._gathered_rows_collective(state)
+            for name, state in zip(self.model.cell.states, states, strict=True)
+        }
+
+    def _gathered_rows_collective(self, state: Tensor) -> Tensor:
         processes = self.accelerator.num_processes
         blocks = [_rows(self.config, process, processes) for process in range(processes)]
         most = max(block.stop - block.start for block in blocks)
-        own = F.pad(self.state.transpose(0, 1), (0, 0, 0, 0, 0, most - self.state.shape[1]))
+        own = F.pad(state.transpose(0, 1), (0, 0, 0, 0, 0, most - state.shape[1]))
         padded = self.accelerator.gather(own.contiguous()).split(most)
         rows = [part[: block.stop - block.start] for part, block in zip(padded, blocks, strict=True)]
         return torch.cat(rows).transpose(0, 1)
@@ -177,8 +189,10 @@ class Learner:
         try:
             self.model.load_state_dict(checkpoint.model)
             load_optimiser_tensors(self.optimiser.optimizer, self._names, checkpoint.optimiser)
-            state, device = checkpoint.state.get("state"), self.accelerator.device
-            self.state = None if state is None else state[:, self.rows].to(device)
+            names, device = self.model.cell.states, self.accelerator.device
+            carries = names[0] in checkpoint.state
+            states = [checkpoint.state[name][:, self.rows].to(device) for name in names] if carries else []
+            self.states = tuple(states) or None
             self._sums = _own_sums(checkpoint.state["training_sums"], self.accelerator).to(device)
             if self.accelerator.scaler is not None and checkpoint.progress.gradient_scaler is not None:
                 self.accelerator.scaler.load_state_dict(checkpoint.progress.gradient_scaler)
@@ -200,9 +214,9 @@ class _Loss(nn.Module):
         self.model = model
 
     def forward(
-        self, windows: Tensor, state: Tensor | None, seeds: list[int] | None, scale: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        return self.model.loss(windows, state, seeds, scale=scale)
+        self, windows: Tensor, states: States | None, seeds: list[int] | None, scale: float
+    ) -> tuple[Tensor, Tensor, States]:
+        return self.model.loss(windows, states, seeds, scale=scale)
 
 
 def _own_sums(sums: Tensor, accelerator: Accelerator) -> Tensor:

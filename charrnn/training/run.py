@@ -14,7 +14,7 @@ from torch import Tensor, manual_seed
 from charrnn.config import TrainConfig
 from charrnn.errors import ConfigError, CorpusError, RunError, TrainingError, VocabularyError
 from charrnn.model import CharRNN, ModelConfig
-from charrnn.processes.collectives import broadcast_bytes, on_main_collective
+from charrnn.processes.collectives import broadcast_bytes_collective, on_main_collective
 from charrnn.processes.failures import lost_process, out_of_memory
 from charrnn.processes.interruptions import Interruptions
 from charrnn.processes.start import describe, start
@@ -29,7 +29,7 @@ from charrnn.scores import Scores
 from charrnn.text.batches import Split
 from charrnn.training import summary
 from charrnn.training.data import RunText
-from charrnn.training.evaluation import evaluate
+from charrnn.training.evaluation import evaluate_collective
 from charrnn.training.learner import Learner
 from charrnn.training.origin import start_from
 from charrnn.training.sample_writer import write_sample
@@ -91,7 +91,7 @@ class _Run:
         self.config = config
         self.accelerator = accelerator
         self.directory = place.directory
-        self.text = RunText.open(config.text, accelerator)
+        self.text = RunText.open_collective(config.text, accelerator)
         batches = self.text.batches(config.batch, config.seed, config.behaviour)
         vocabulary, normaliser = self.text.prepared.vocabulary, self.text.prepared.normaliser
         self.prompt = normaliser(config.log.sample_prompt)
@@ -156,7 +156,7 @@ class _Run:
         if self.accelerator.num_processes == 1:
             return read[0]
         files = read[0].to_files() if read and read[0] else dict.fromkeys(checkpoints.FILES, b"")
-        sent = {name: broadcast_bytes(self.accelerator, content) for name, content in files.items()}
+        sent = {name: broadcast_bytes_collective(self.accelerator, content) for name, content in files.items()}
         return Checkpoint.from_files(self.directory.checkpoints, sent)
 
     def _create(self, resumes: bool) -> str:
@@ -203,14 +203,14 @@ class _Run:
                 since, seconds = learner.step, time.perf_counter()
             if learner.step >= learner.total_steps:
                 return 0
-            norm = learner.train_step()
+            norm = learner.train_step_collective()
             if self.recorder:
                 self.recorder.advance()
             if self._evaluation_is_due() or learner.step % config.log.every == 0:
                 now = time.perf_counter()
                 self._record_training(norm, (learner.step - since) * learner.characters_per_step / (now - seconds))
                 since, seconds = learner.step, now
-            signal, minutes_are_over = interruptions.agreed(learner.step)
+            signal, minutes_are_over = interruptions.agreed_collective(learner.step)
             step_is_due = config.checkpoint_every and learner.step % config.checkpoint_every == 0
             if signal or ((minutes_are_over or step_is_due) and not self._evaluation_is_due()):
                 self._save()
@@ -223,7 +223,7 @@ class _Run:
         return step not in (0, self.evaluated_step) and (step % every == 0 or step == self.learner.total_steps)
 
     def _record_training(self, norm: Tensor, characters_per_second: float) -> None:
-        loss, hits, count = self.learner.take_training_sums()
+        loss, hits, count = self.learner.training_sums_collective()
         self._stop_if_diverged(loss / count)
         training = {
             "train_loss_nats": loss / count,
@@ -264,14 +264,14 @@ class _Run:
             return None
         if self.recorder:
             self.recorder.stage(f"scoring {split.name}")
-        scores = evaluate(self.learner.model, self.text.prepared.stream, split, self.accelerator)
+        scores = evaluate_collective(self.learner.model, self.text.prepared.stream, split, self.accelerator)
         if self.recorder:
             self.recorder.stage("")
         return scores
 
     def _save(self, validation_loss_nats: float | None = None) -> None:
         evaluated = self.evaluated_step == self.learner.step
-        state = self.learner.checkpoint(evaluated=evaluated, validation_loss_nats=validation_loss_nats)
+        state = self.learner.checkpoint_collective(evaluated=evaluated, validation_loss_nats=validation_loss_nats)
         if not all(bool(value.isfinite().all()) for value in state.model.values()):
             raise self._diverged(f"a parameter is no longer a number after step {self.learner.step}")
         self._on_main(lambda recorder: self._write(recorder, state))

@@ -32,7 +32,7 @@ def opening(text: RunText, learner: Learner, hardware: str, run: str, weights: s
             prepared.rare,
         ),
         *_suspects(prepared.suspects),
-        f"model     {learner.num_parameters:,} parameters, {model.num_layers} x {model.hidden_size} tanh,"
+        f"model     {learner.num_parameters:,} parameters, {model.num_layers} x {model.hidden_size} {model.cell},"
         f" recurrence {learner.backend}",
         *([f"weights   {weights}"] if weights else []),
         f"training  {learner.total_steps:,} steps of {batch.size} x {batch.length} characters ({batch.mode}),"

@@ -1,11 +1,32 @@
 """Whether an execution of the recurrence that has no float64 agrees with the reference, to within its rounding."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from charrnn.model.recurrence import Recurrence, reference
+from charrnn.model.cells import CELLS
+from charrnn.model.recurrence import Recurrence
+from charrnn.model.recurrence import reference as reference_of_any_cell
+
+TanhRun = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""inputs [T, B, H], state [B, H], W_h [H, H] -> outputs [T, B, H]"""
 
 SIZES = [(1, 1, 1), (1, 3, 5), (7, 1, 4), (6, 3, 5), (5, 19, 40), (33, 5, 17), (20, 64, 128)]  # T, B, H
+
+
+def of_tanh(run: Recurrence) -> TanhRun:
+    """`run` with the cell `tanh`."""
+
+    def outputs(inputs: Tensor, state: Tensor, W_h: Tensor) -> Tensor:
+        outputs, (after,) = run(CELLS["tanh"], inputs, (state,), W_h, None)
+        torch.testing.assert_close(after, outputs[-1], rtol=0, atol=0, equal_nan=True)
+        return outputs
+
+    return outputs
+
+
+reference = of_tanh(reference_of_any_cell)
 
 
 def problem(T: int, B: int, H: int, dtype: torch.dtype, device: str = "cpu") -> tuple[Tensor, Tensor, Tensor]:
@@ -18,7 +39,7 @@ def problem(T: int, B: int, H: int, dtype: torch.dtype, device: str = "cpu") -> 
     return make(T, B, H), make(B, H), make(H, H, scale=H**-0.5)
 
 
-def assert_agrees(run: Recurrence, inputs: Tensor, state: Tensor, W_h: Tensor, float32_units: int = 16) -> None:
+def assert_agrees(run: TanhRun, inputs: Tensor, state: Tensor, W_h: Tensor, float32_units: int = 16) -> None:
     """Outputs and gradients of `run` are those of the reference on the same numbers in float64."""
     results = []
     for execution, dtype in ((run, inputs.dtype), (reference, torch.float64)):

@@ -10,9 +10,12 @@ from torch import Tensor, nn
 from charrnn.errors import ConfigError
 from charrnn.model import CharRNN, ModelConfig
 from charrnn.model.backends import BACKENDS
+from charrnn.model.cells import CELLS, States
 
 V, E, H, L, B, T = 11, 3, 7, 2, 4, 5
-IN_FLOAT64 = sorted(name for name, entry in BACKENDS.items() if not entry.refusal(torch.device("cpu"), torch.float64))
+IN_FLOAT64 = sorted(
+    name for name, entry in BACKENDS.items() if not entry.refusal(CELLS["tanh"], torch.device("cpu"), torch.float64)
+)
 CONFIG = ModelConfig(vocabulary_size=V, embedding_size=E, hidden_size=H, num_layers=L)
 
 
@@ -30,7 +33,7 @@ def example() -> tuple[Tensor, Tensor]:
     return torch.randint(V, (B, T)), torch.randn(L, B, H, dtype=torch.float64)
 
 
-def by_the_equations(model: CharRNN, tokens: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+def by_the_equations(model: CharRNN, tokens: Tensor, state: Tensor) -> tuple[Tensor, States]:
     """The docstring's equations, one character and one product at a time."""
     states = list(state)
     logits = []
@@ -40,7 +43,7 @@ def by_the_equations(model: CharRNN, tokens: Tensor, state: Tensor) -> tuple[Ten
             W_e, b_e, W_h, b_h = (model.parameter(name, layer) for name in ("W_e", "b_e", "W_h", "b_h"))
             below = states[layer] = torch.tanh(below @ W_e.T + b_e + states[layer] @ W_h.T + b_h)
         logits.append(below @ model.fc.weight.T + model.fc.bias)
-    return torch.stack(logits, 1), torch.stack(states)
+    return torch.stack(logits, 1), (torch.stack(states),)
 
 
 @pytest.mark.parametrize("recurrence", IN_FLOAT64)
@@ -50,12 +53,12 @@ def test_forward_and_gradients_follow_the_equations(recurrence: str, num_layers:
     tokens, _ = example()
     state = torch.randn(num_layers, B, H, dtype=torch.float64, requires_grad=True)
     leaves = [*model.parameters(), state]
-    ours, theirs = model(tokens, state), by_the_equations(model, tokens, state)
+    ours, theirs = model(tokens, (state,)), by_the_equations(model, tokens, state)
     torch.testing.assert_close(ours, theirs)
     targets = torch.randint(V, (B * T,))
     gradients = [
         torch.autograd.grad(F.cross_entropy(logits.flatten(0, 1), targets) + final.sum(), leaves)
-        for logits, final in (ours, theirs)
+        for logits, (final,) in (ours, theirs)
     ]
     torch.testing.assert_close(gradients[0], gradients[1])
 
@@ -67,10 +70,10 @@ def test_gradcheck_of_every_parameter_and_the_initial_state(recurrence: str) -> 
     names = [name for name, _ in model.named_parameters()]
 
     def run(state: Tensor, *parameters: Tensor) -> tuple[Tensor, ...]:
-        result: tuple[Tensor, ...] = torch.func.functional_call(
-            model, dict(zip(names, parameters, strict=True)), (tokens, state)
+        logits, states = torch.func.functional_call(
+            model, dict(zip(names, parameters, strict=True)), (tokens, (state,))
         )
-        return result
+        return logits, *states
 
     assert torch.autograd.gradcheck(run, (state.requires_grad_(), *model.parameters()))
 
@@ -84,7 +87,7 @@ def test_equals_torch_rnn_with_ported_weights(recurrence: str) -> None:
             peer.get_parameter(f"{theirs}_l{layer}").data.copy_(model.parameter(ours, layer))
     tokens, state = example()
     outputs, peer_state = peer(model.embedding(tokens), state)
-    logits, next_state = model(tokens, state)
+    logits, (next_state,) = model(tokens, (state,))
     torch.testing.assert_close(logits, model.fc(outputs))
     torch.testing.assert_close(next_state, peer_state)
 
@@ -93,8 +96,8 @@ def test_the_loss_is_that_of_the_logits_and_so_are_its_gradients() -> None:
     model = build()
     _, state = example()
     windows = torch.randint(V, (B, T + 1), dtype=torch.uint8)
-    loss, sums, final = model.loss(windows, state, scale=0.25)
-    logits, expected_final = model(windows[:, :-1], state)
+    loss, sums, final = model.loss(windows, (state,), scale=0.25)
+    logits, expected_final = model(windows[:, :-1], (state,))
     targets = windows[:, 1:].flatten().long()
     expected = F.cross_entropy(logits.flatten(0, 1), targets, reduction="sum")
     torch.testing.assert_close((loss * 4, sums[0], final), (expected, expected.detach(), expected_final))
@@ -126,7 +129,7 @@ def test_state_starts_at_zero_and_carries() -> None:
     second, carried = model(tokens[:, 2:], state)
     torch.testing.assert_close(torch.cat([first, second], 1), whole)
     torch.testing.assert_close(carried, final)
-    torch.testing.assert_close(whole, model(tokens, torch.zeros(L, B, H, dtype=torch.float64))[0])
+    torch.testing.assert_close(whole, model(tokens, (torch.zeros(L, B, H, dtype=torch.float64),))[0])
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int64])
@@ -149,12 +152,12 @@ def test_with_seeds_a_row_s_dropout_does_not_depend_on_the_rows_beside_it() -> N
     model = build(replace(CONFIG, dropout=0.5)).train()
     tokens, state = example()
     seeds, before = [5, 2**64 - 1, 0, 6], torch.get_rng_state()
-    whole, _ = model(tokens, state, seeds)
+    whole, _ = model(tokens, (state,), seeds)
     for rows in ([0], [3, 1], [2, 0, 3]):
-        torch.testing.assert_close(model(tokens[rows], state[:, rows], [seeds[row] for row in rows])[0], whole[rows])
+        torch.testing.assert_close(model(tokens[rows], (state[:, rows],), [seeds[row] for row in rows])[0], whole[rows])
     assert torch.equal(torch.get_rng_state(), before), "torch's own generator is not drawn from"
-    assert not torch.isclose(model(tokens, state, [5, 4, 0, 6])[0], whole).all(2)[1].any()
-    torch.testing.assert_close(model.eval()(tokens, state, seeds)[0], model(tokens, state)[0])
+    assert not torch.isclose(model(tokens, (state,), [5, 4, 0, 6])[0], whole).all(2)[1].any()
+    torch.testing.assert_close(model.eval()(tokens, (state,), seeds)[0], model(tokens, (state,))[0])
 
 
 def test_dropout_with_seeds_keeps_the_mean() -> None:

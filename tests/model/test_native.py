@@ -15,8 +15,10 @@ import torch
 from charrnn.errors import ConfigError
 from charrnn.model import native
 from charrnn.model.backends import choose
+from charrnn.model.cells import CELLS
+from charrnn.model.measurement import measure
 
-CPU = torch.device("cpu")
+CPU, TANH = torch.device("cpu"), CELLS["tanh"]
 WHY_NOT_HERE = native._why_not_here  # as it is: where it has a reason, conftest.py puts another in its place
 
 
@@ -109,10 +111,10 @@ def test_where_it_cannot_be_built_auto_is_the_next(cache: Path, monkeypatch: pyt
     if trouble == "no cache":
         cache.write_text("a file")
     assert native.why_not(CPU, torch.float32).startswith("it cannot be built here (")
-    choice = choose("auto", CPU, torch.float32)
-    assert choice.name == "fused"
-    assert str(choice).startswith("fused (native: it cannot be built here (")
+    assert choose("auto", TANH, CPU, torch.float32) == "fused"
+    found = measure(TANH, T=2, B=3, H=4, device=CPU, dtype=torch.float32)
+    assert str(found).startswith("fused (native: it cannot be built here (")
     with pytest.raises(ConfigError, match=r"model\.recurrence is native: it cannot be built here") as caught:
-        choose("native", CPU, torch.float32)
+        choose("native", TANH, CPU, torch.float32)
     assert len(str(caught.value).splitlines()) == 1
     assert trouble == "no cache" or not list((cache / "native").iterdir()), "nothing half done is left"

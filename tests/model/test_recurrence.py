@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from charrnn.model.backends import BACKENDS
-from charrnn.model.recurrence import Recurrence, reference
+from tests.model.agreement import TanhRun, of_tanh, reference
 
 CPU = torch.device("cpu")
 # `cudnn` on a CPU is torch's own RNN, by the same call. All others that are not for CPUs: test_gpu.py.
@@ -30,13 +30,13 @@ PAIRS = [
 ]
 
 
-def run_of(execution: str, dtype: torch.dtype) -> Recurrence:
+def run_of(execution: str, dtype: torch.dtype) -> TanhRun:
     """The backend's function; where this machine lacks what it needs (a compiler), the test is skipped."""
     entry = BACKENDS[execution]
     reason = entry.why_not(CPU, dtype) if entry.device in ("", "cpu") else ""
     if reason:
         pytest.skip(f"install: a C++ compiler ({execution}: {reason})")
-    return entry.run
+    return of_tanh(entry.run)
 
 
 @pytest.fixture(params=[1, 3])
@@ -58,7 +58,7 @@ def problem(T: int, B: int, H: int, dtype: torch.dtype = torch.float64) -> tuple
     return make(T, B, H), make(B, H), make(H, H, scale=H**-0.5)
 
 
-def results(run: Recurrence, arguments: tuple[Tensor, ...]) -> dict[str, Tensor]:
+def results(run: TanhRun, arguments: tuple[Tensor, ...]) -> dict[str, Tensor]:
     """Outputs and gradients, for a loss that sees every output with a weight of its own."""
     outputs = run(*arguments)
     weights = torch.linspace(-1, 1, outputs.numel(), dtype=torch.float64).bfloat16().to(outputs.dtype)
@@ -130,7 +130,7 @@ def test_a_piece_at_a_time_is_the_whole(execution: str) -> None:
 def test_used_twice_in_one_graph(execution: str) -> None:
     run = run_of(execution, torch.float32)
 
-    def twice(run: Recurrence) -> Recurrence:
+    def twice(run: TanhRun) -> TanhRun:
         return lambda inputs, state, W_h: run(run(inputs, state, W_h), state, W_h)
 
     ours = results(twice(run), problem(3, 2, 4, torch.float32))

@@ -30,14 +30,15 @@ def attempt(act):
     except Exception as error:
         return [type(error).__name__, str(error)]
 
+from_1 = b"from 1" if me == 1 else b"longer than it"
 said = [
     attempt(lambda: collectives.on_main_collective(accelerator, lambda: time.sleep(3) or {"decided by": me})),
     attempt(lambda: collectives.on_main_collective(accelerator, lambda: fail(RunError))),
     attempt(lambda: collectives.on_all_collective(accelerator, lambda: 10 * me)),
     attempt(lambda: collectives.on_all_collective(accelerator, lambda: fail(CorpusError) if me else "no error")),
-    attempt(lambda: collectives.broadcast_bytes(accelerator, "é".encode() if me == 0 else b"").decode()),
-    attempt(lambda: collectives.broadcast_bytes(accelerator, b"from 1" if me == 1 else b"longer than it", 1).decode()),
-    attempt(lambda: collectives.broadcast_bytes(accelerator, b"" if me == 0 else b"not empty").decode()),
+    attempt(lambda: collectives.broadcast_bytes_collective(accelerator, "é".encode() if me == 0 else b"").decode()),
+    attempt(lambda: collectives.broadcast_bytes_collective(accelerator, from_1, 1).decode()),
+    attempt(lambda: collectives.broadcast_bytes_collective(accelerator, b"" if me == 0 else b"not empty").decode()),
 ]
 if me == 0:
     try:

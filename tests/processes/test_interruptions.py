@@ -76,7 +76,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Trains], 
 @pytest.fixture
 def ends_at(monkeypatch: pytest.MonkeyPatch, trains: Trains) -> Trains:
     """`ends_at(step, signal, *words)`: a run that the signal meets in that step; without one it crashes after it."""
-    original = Learner.train_step
+    original = Learner.train_step_collective
 
     def call(step: int, number: int, *arguments: object) -> None:
         def train_step(self: Learner) -> Tensor:
@@ -88,7 +88,7 @@ def ends_at(monkeypatch: pytest.MonkeyPatch, trains: Trains) -> Trains:
             return norm
 
         with monkeypatch.context() as patch:
-            patch.setattr(Learner, "train_step", train_step)
+            patch.setattr(Learner, "train_step_collective", train_step)
             if number:
                 assert trains(*arguments) == 128 + number
             else:
@@ -222,10 +222,10 @@ def test_checkpoints_every_some_minutes(ends_at: Trains, tmp_path: Path, minutes
 def test_the_first_signal_is_noted_and_the_second_has_its_usual_effect(accelerator: Accelerator) -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGUSR2)
     with Interruptions(accelerator, stop_signal=signal.SIGUSR2, checkpoint_minutes=0) as interruptions:
-        assert interruptions.agreed(1) == (0, False)
+        assert interruptions.agreed_collective(1) == (0, False)
         assert signal.getsignal(signal.SIGUSR2) != before[1]
         os.kill(os.getpid(), signal.SIGUSR2)
-        assert interruptions.agreed(2) == (signal.SIGUSR2, False)
+        assert interruptions.agreed_collective(2) == (signal.SIGUSR2, False)
         assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGUSR2)) == before
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
@@ -264,7 +264,7 @@ def test_a_signal_while_the_handlers_are_being_installed_is_noted(
         patch.setattr(signal, "signal", install)
         interruptions.__enter__()
     try:
-        assert interruptions.agreed(1)[0] in numbers
+        assert interruptions.agreed_collective(1)[0] in numbers
         assert [*map(signal.getsignal, numbers)] == before, "a second one has its usual effect"
     finally:
         interruptions.__exit__(None, None, None)
@@ -282,17 +282,17 @@ def test_a_handler_that_is_not_python_s_is_no_trouble(
         interruptions._signals = {signal.SIGUSR2}
         with interruptions:
             os.kill(os.getpid(), signal.SIGUSR2)
-            assert interruptions.agreed(1) == (signal.SIGUSR2, False)
+            assert interruptions.agreed_collective(1) == (signal.SIGUSR2, False)
     assert signal.getsignal(signal.SIGUSR2) == before == signal.SIG_DFL
 
 
 def test_the_minutes_count_from_the_last_checkpoint(accelerator: Accelerator) -> None:
     with Interruptions(accelerator, stop_signal=0, checkpoint_minutes=0.05 / 60) as interruptions:
-        assert interruptions.agreed(1) == (0, False)
+        assert interruptions.agreed_collective(1) == (0, False)
         time.sleep(0.06)
-        assert interruptions.agreed(2) == interruptions.agreed(3) == (0, True)
+        assert interruptions.agreed_collective(2) == interruptions.agreed_collective(3) == (0, True)
         interruptions.saved()
-        assert interruptions.agreed(4) == (0, False)
+        assert interruptions.agreed_collective(4) == (0, False)
 
 
 # Real processes

@@ -13,12 +13,12 @@ from hypothesis import example as such_as
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charrnn.errors import CharRNNError, ConfigError, RunError, VocabularyError
-from charrnn.text.normaliser import Normaliser
-from charrnn.text.vocabulary import Vocabulary
 from charrnn.config import TrainConfig
+from charrnn.errors import CharRNNError, ConfigError, RunError, VocabularyError
 from charrnn.presets import PRESETS
 from charrnn.runs.directory import Claim, RunDirectory, claim
+from charrnn.text.normaliser import Normaliser
+from charrnn.text.vocabulary import Vocabulary
 from tests.anything import JSON, one_line
 
 CONFIG = PRESETS["alphabet"]()

@@ -12,14 +12,14 @@ from torch import Tensor
 
 import charrnn
 from charrnn.cli import export
+from charrnn.config import TrainConfig
 from charrnn.errors import RunError
 from charrnn.runs import earlier
 from charrnn.runs.checkpoint import Checkpoint, read_checkpoint
-from charrnn.config import TrainConfig
-from charrnn.runs.earlier import GONE, LACKED, as_today
 from charrnn.runs.directory import RunDirectory, as_json
-from tests.conftest import ROOT
+from charrnn.runs.earlier import GONE, LACKED, as_today
 from tests.anything import one_line
+from tests.conftest import ROOT
 
 GOLDEN = ROOT / "tests" / "golden" / "run-0.1.0"
 MODES = pytest.mark.parametrize("mode", ["stream", "windows"])

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from charrnn.errors import RunError
+from charrnn.runs.directory import RunDirectory
 from charrnn.runs.plot import MOST_POINTS, LossPlot
 from charrnn.runs.recorder import Recorder
-from charrnn.runs.directory import RunDirectory
 from charrnn.runs.wandb_run import WandB
 
 PNG = b"\x89PNG"

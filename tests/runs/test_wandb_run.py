@@ -20,8 +20,8 @@ from accelerate import Accelerator
 from charrnn.errors import ConfigError, RunError
 from charrnn.runs.metrics import MetricsFile
 from charrnn.runs.wandb_run import WandB, wandb_mode
-from tests.conftest import ROOT, TIMEOUT_SECONDS, Finished, command_line
 from tests.anything import one_line
+from tests.conftest import ROOT, TIMEOUT_SECONDS, Finished, command_line
 
 KEY = "0123456789" * 4
 

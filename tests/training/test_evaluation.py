@@ -15,7 +15,7 @@ from charrnn.model import CharRNN, ModelConfig
 from charrnn.scores import MAX_STREAMS, MIN_STREAM_CHARS, WARM_UP, score_streams
 from charrnn.text.batches import Split
 from charrnn.text.encoded import EncodedStream
-from charrnn.training.evaluation import TorchPredictor, evaluate
+from charrnn.training.evaluation import TorchPredictor, evaluate_collective
 from tests.training.small import V, model_of, stream_of
 
 # The state starts at zero where a stream starts, and WARM_UP characters later what is left of that difference is
@@ -53,7 +53,7 @@ def test_equals_reading_all_of_it_as_one_stream(
     stream, model = stream_of(5000), model_of(seed=3).to(dtype)
     split = Split("validation", start, start + length)
     loss, accuracy, count = as_one_stream(model, stream, split)
-    scores = evaluate(model, stream, split, accelerator)
+    scores = evaluate_collective(model, stream, split, accelerator)
     assert scores.characters == count == (length if start else length - 1)
     assert scores.loss_nats == pytest.approx(loss, rel=TOLERANCE[dtype])
     assert scores.accuracy == pytest.approx(accuracy, abs=0.5 / count), "not one character's guess differs"
@@ -82,7 +82,7 @@ def test_every_character_is_counted_once(accelerator: Accelerator, streams: int)
     split = Split("test", 300, 300 + length)
     costs = -torch.log_softmax(model.fc.bias.detach().double(), 0)
     targets = torch.from_numpy(stream.read(split.start, split.stop).copy()).long()
-    scores = evaluate(model, stream, split, accelerator)
+    scores = evaluate_collective(model, stream, split, accelerator)
     assert scores.characters == length
     assert scores.accuracy == float((targets == V - 1).double().mean())
     # Losses of one character are float32, sums float64; one more or one less character changes the mean by 1e-5.
@@ -92,9 +92,9 @@ def test_every_character_is_counted_once(accelerator: Accelerator, streams: int)
 def test_it_leaves_the_model_in_the_mode_it_was_in(accelerator: Accelerator) -> None:
     stream, model = stream_of(300), model_of(dropout=0.5)
     split = Split("validation", 100, 300)
-    first = evaluate(model.train(), stream, split, accelerator)
+    first = evaluate_collective(model.train(), stream, split, accelerator)
     assert model.training
-    assert evaluate(model.eval(), stream, split, accelerator) == first, "and dropout is off meanwhile"
+    assert evaluate_collective(model.eval(), stream, split, accelerator) == first, "and dropout is off meanwhile"
     assert not model.training
 
 
@@ -118,7 +118,7 @@ def test_logits_are_never_whole(accelerator: Accelerator) -> None:
     torch.manual_seed(0)
     model = CharRNN(ModelConfig(vocabulary_size=many, embedding_size=3, hidden_size=4))
     with LargestFloat() as largest:
-        evaluate(model, stream, Split("test", 300, len(stream)), accelerator)
+        evaluate_collective(model, stream, Split("test", 300, len(stream)), accelerator)
     assert many * 100 < largest.numbers <= 2**21
 
 

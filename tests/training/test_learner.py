@@ -35,8 +35,8 @@ def parameters(learner: Learner) -> dict[str, Tensor]:
 
 def train_step(learner: Learner) -> tuple[float, float, float]:
     """One step; its sums of the loss, of right guesses and of characters."""
-    learner.train_step()
-    return learner.take_training_sums()
+    learner.train_step_collective()
+    return learner.training_sums_collective()
 
 
 def assert_same_bits(ours: Checkpoint, theirs: Checkpoint) -> None:
@@ -64,19 +64,19 @@ def test_stream_batches_carry_the_state_through_an_epoch_and_reset_it_at_the_nex
         [torch.from_numpy(learner.batches.batch(0, s, slice(None)))[:, : T + (s == steps - 1)] for s in range(steps)], 1
     ).long()
     with torch.no_grad():
-        logits, state = learner.model(whole[:, :-1])
+        logits, states = learner.model(whole[:, :-1])
     for epoch in range(2):
         for _ in range(steps):
-            learner.train_step()
-        loss, *counts = learner.take_training_sums()
+            learner.train_step_collective()
+        loss, *counts = learner.training_sums_collective()
         expected = F.cross_entropy(logits.flatten(0, 1), whole[:, 1:].flatten(), reduction="sum")
         hits = int((logits.argmax(-1) == whole[:, 1:]).sum())
         # Float32 sums of 63 losses: relative rounding of some 1e-7.
         assert loss == pytest.approx(float(expected), rel=1e-5), epoch
         assert counts == [hits, whole[:, 1:].numel()]
-        assert learner.state is not None
-        assert learner.state.shape == (L, CONFIG.batch.size, H)
-        torch.testing.assert_close(learner.state, state)
+        assert learner.states is not None
+        assert learner.states[0].shape == (L, CONFIG.batch.size, H)
+        torch.testing.assert_close(learner.states, states)
 
 
 def test_carrying_matters(accelerator: Accelerator) -> None:
@@ -84,7 +84,7 @@ def test_carrying_matters(accelerator: Accelerator) -> None:
     learner = learner_of(accelerator, standing(CONFIG))
     train_step(learner)
     carried, *_ = train_step(learner)
-    learner.step, learner.state = 1, None
+    learner.step, learner.states = 1, None
     assert train_step(learner)[0] != pytest.approx(carried, rel=1e-3)
 
 
@@ -96,7 +96,7 @@ def test_windows_start_from_zero_and_carry_nothing(accelerator: Accelerator) -> 
             logits, _ = learner.model(windows[:, :-1])
         expected = F.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten(), reduction="sum")
         assert train_step(learner)[0] == pytest.approx(float(expected), rel=1e-5)  # as above
-        assert learner.state is None
+        assert learner.states is None
 
 
 @pytest.mark.parametrize(("behaviour", "steps"), [(2, 1), (1, 100)])
@@ -105,7 +105,7 @@ def test_a_short_run_has_a_short_warm_up_if_it_began_so(accelerator: Accelerator
     config = replace(changed(CONFIG, "optimiser", warmup_steps=100), behaviour=behaviour)
     learner = learner_of(accelerator, config)
     assert (learner.total_steps, learner.warmup_steps) == (18, steps)
-    learner.train_step()
+    learner.train_step_collective()
     assert learner.last_learning_rate == pytest.approx(3e-3 / steps)
 
 
@@ -121,7 +121,7 @@ def test_the_first_step_is_adamw_on_the_mean_loss(accelerator: Accelerator, conf
     gradients = torch.autograd.grad(loss, leaves)
     norm = float(torch.stack([g.norm() for g in gradients]).norm())
     assert norm > 0.05
-    assert float(learner.train_step()) == pytest.approx(norm, rel=1e-5), "the norm before clipping"
+    assert float(learner.train_step_collective()) == pytest.approx(norm, rel=1e-5), "the norm before clipping"
     lr = 3e-3 / 5
     assert learner.last_learning_rate == pytest.approx(lr)
     for name, leaf, gradient in zip(names, leaves, gradients, strict=True):
@@ -135,8 +135,8 @@ def test_the_first_step_is_adamw_on_the_mean_loss(accelerator: Accelerator, conf
 @pytest.mark.parametrize("clip_norm", [0.0, 1e-3])
 def test_a_clip_norm_of_zero_clips_nothing(accelerator: Accelerator, clip_norm: float) -> None:
     learner = learner_of(accelerator, changed(CONFIG, "optimiser", clip_norm=clip_norm))
-    norm = float(learner.train_step())
-    moments = learner.checkpoint().optimiser
+    norm = float(learner.train_step_collective())
+    moments = learner.checkpoint_collective().optimiser
     mean = torch.stack([value.norm() for name, value in moments.items() if name.startswith("exp_avg.")]).norm()
     # After one step the running mean is (1 - beta1) of the gradient; float32 norms agree to 1e-6.
     assert float(mean) == pytest.approx(0.1 * (clip_norm or norm), rel=1e-4)
@@ -147,7 +147,7 @@ def test_the_rate_is_the_schedule_s_at_every_step(accelerator: Accelerator) -> N
     learner = learner_of(accelerator, replace(CONFIG, max_steps=11, behaviour=1))
     rates = []
     while learner.step < learner.total_steps:
-        learner.train_step()
+        learner.train_step_collective()
         rates.append(learner.last_learning_rate)
     settings = {"total_steps": 11, "highest": 3e-3, "warmup_steps": 5, "schedule": "cosine", "final_share": 0.02}
     assert rates == [learning_rate(step, **settings) for step in range(11)]
@@ -189,7 +189,7 @@ def test_accumulation_changes_nothing(
         model = model_of(config).double()
         learner = Learner(model, batches_of(stream_of(400), config), config, accelerator)
         sums = torch.tensor([train_step(learner) for _ in range(10)])
-        results.append((parameters(learner), sums, learner.state))
+        results.append((parameters(learner), sums, learner.states))
     (one, one_sums, one_state), (many, many_sums, many_state) = results
     # Per-character gradients are the same float32 numbers, added up in float64: what differs is below Adam's epsilon
     # of 1e-8 a step. The sums of losses are float32: 1e-7 of about 100.
@@ -214,23 +214,23 @@ def test_sums_are_over_all_steps_since_they_were_taken(accelerator: Accelerator)
     one, many = learner_of(accelerator), learner_of(accelerator)
     singly = torch.tensor([train_step(one) for _ in range(11)], dtype=torch.float64)
     for _ in range(4):
-        many.train_step()
-    first = many.take_training_sums()
+        many.train_step_collective()
+    first = many.training_sums_collective()
     assert first == (*singly[:4].sum(0).tolist(),)
     for _ in range(7):
-        many.train_step()
-    assert many.take_training_sums() == (*singly[4:].sum(0).tolist(),)
-    assert many.take_training_sums() == (0, 0, 0)
+        many.train_step_collective()
+    assert many.training_sums_collective() == (*singly[4:].sum(0).tolist(),)
+    assert many.training_sums_collective() == (0, 0, 0)
 
 
 def test_the_sums_of_another_number_of_processes_are_all_taken_along(accelerator: Accelerator) -> None:
     """How more than one process shares them is in test_distributed.py."""
     learner, other = learner_of(accelerator), learner_of(accelerator)
-    learner.train_step()
-    checkpoint = learner.checkpoint()
+    learner.train_step_collective()
+    checkpoint = learner.checkpoint_collective()
     sums = torch.tensor([[0.5, 1, 63], [0.25, 2, 126], [8.0, 3, 189]], dtype=torch.float64)
     other.restore(replace(checkpoint, state=checkpoint.state | {"training_sums": sums}))
-    assert other.take_training_sums() == (8.75, 6, 378)
+    assert other.training_sums_collective() == (8.75, 6, 378)
 
 
 # Continuing
@@ -253,12 +253,12 @@ def test_restoring_a_checkpoint_continues_bit_for_bit(
     accelerator = accelerators(precision)
     undisturbed, saved, sums = learner_of(accelerator, config), {}, {}
     for step in range(1, 16):
-        undisturbed.train_step()
+        undisturbed.train_step_collective()
         if step in (1, 4, 6, 11):
-            saved[step] = write_checkpoint(tmp_path, undisturbed.checkpoint(validation_loss_nats=1.25))
+            saved[step] = write_checkpoint(tmp_path, undisturbed.checkpoint_collective(validation_loss_nats=1.25))
         if step % 4 == 0:
-            sums[step] = undisturbed.take_training_sums()
-    final = undisturbed.checkpoint(evaluated=True)
+            sums[step] = undisturbed.training_sums_collective()
+    final = undisturbed.checkpoint_collective(evaluated=True)
     assert final.progress.characters_seen == 15 * 7 * 9
     assert final.progress.epoch == 15 // undisturbed.batches.steps_per_epoch
     assert ("state" in final.state) == (config.batch.mode == "stream")
@@ -270,17 +270,17 @@ def test_restoring_a_checkpoint_continues_bit_for_bit(
         first.restore(read_checkpoint(path))
         assert first.step == stop
         # Stopped again before it has made a step.
-        again = write_checkpoint(tmp_path / "again", first.checkpoint(validation_loss_nats=1.25))
+        again = write_checkpoint(tmp_path / "again", first.checkpoint_collective(validation_loss_nats=1.25))
         assert_same_bits(read_checkpoint(again), read_checkpoint(path))
         second = learner_of(accelerator, config, seed=98)
         second.restore(read_checkpoint(again))
         if stop == 4:
-            second.take_training_sums()
+            second.training_sums_collective()
         for step in range(stop + 1, 16):
-            second.train_step()
+            second.train_step_collective()
             if step % 4 == 0:
-                assert second.take_training_sums() == sums[step], (stop, step)
-        assert_same_bits(second.checkpoint(evaluated=True), final)
+                assert second.training_sums_collective() == sums[step], (stop, step)
+        assert_same_bits(second.checkpoint_collective(evaluated=True), final)
 
 
 @MODES
@@ -293,10 +293,10 @@ def test_the_state_of_loss_scaling_goes_along(accelerator: Accelerator, tmp_path
 
     undisturbed = learner(0)
     for step in range(1, 10):
-        undisturbed.train_step()
+        undisturbed.train_step_collective()
         if step == 4:
-            path = write_checkpoint(tmp_path, undisturbed.checkpoint())
-    final = undisturbed.checkpoint()
+            path = write_checkpoint(tmp_path, undisturbed.checkpoint_collective())
+    final = undisturbed.checkpoint_collective()
     assert final.progress.gradient_scaler is not None
     assert final.progress.gradient_scaler["scale"] == 64
 
@@ -304,15 +304,15 @@ def test_the_state_of_loss_scaling_goes_along(accelerator: Accelerator, tmp_path
     resumed.restore(read_checkpoint(path))
     assert accelerator.scaler.state_dict() == read_checkpoint(path).progress.gradient_scaler
     for _ in range(5):
-        resumed.train_step()
-    assert_same_bits(resumed.checkpoint(), final)
+        resumed.train_step_collective()
+    assert_same_bits(resumed.checkpoint_collective(), final)
 
 
 @pytest.mark.parametrize("lost", ["model W_h", "model *", "optimiser exp_avg.W_h", "state training_sums"])
 def test_a_checkpoint_that_lacks_something_is_one_line(accelerator: Accelerator, lost: str) -> None:
     learner, (kind, name) = learner_of(accelerator), lost.split()
-    learner.train_step()
-    whole = learner.checkpoint()
+    learner.train_step_collective()
+    whole = learner.checkpoint_collective()
     left = {key: value for key, value in getattr(whole, kind).items() if key != name and name != "*"}
     with pytest.raises(RunError, match="the checkpoint of step 1 is not this model's") as caught:
         learner_of(accelerator).restore(replace(whole, **{kind: left}))
@@ -349,8 +349,8 @@ def test_bf16_computes_nearly_the_same_and_keeps_float32_parameters(
         learner = learner_of(accelerator, CONFIG)
         losses[precision] = torch.tensor([train_step(learner)[0] for _ in range(12)])
         assert {p.dtype for p in learner.model.parameters()} == {torch.float32}
-        assert learner.state is not None
-        assert learner.state.dtype == torch.float32
+        assert learner.states is not None
+        assert learner.states[0].dtype == torch.float32
         accelerator.free_memory()
         type(accelerator.state)._reset_state(reset_partial_state=True)
     # bf16 has 8 bits: 0.4 % a product, averaged over 63 characters.

@@ -28,7 +28,7 @@ PER_CHARACTER = ("embedding.weight", "fc.weight", "fc.bias")
 def text_of(tmp_path: Path, accelerator: Accelerator) -> Callable[[str], RunText]:
     def made(content: str) -> RunText:
         (tmp_path / "text.txt").write_text(content)
-        return RunText.open(TextConfig(corpus=(str(tmp_path / "text.txt"),)), accelerator)
+        return RunText.open_collective(TextConfig(corpus=(str(tmp_path / "text.txt"),)), accelerator)
 
     return made
 

@@ -23,7 +23,7 @@ accelerator = run.start(mixed_precision="no", threads=1, timeout_seconds=20)
 # One launch for all cases: the processes stay together.
 run.start = lambda **settings: accelerator
 Accelerator.end_training = Accelerator.free_memory = lambda self: None
-main, train_step, conclude = accelerator.is_main_process, Learner.train_step, run._Run._finish
+main, train_step, conclude = accelerator.is_main_process, Learner.train_step_collective, run._Run._finish
 
 def disk(is_full):
     # To the main process, a disk that is full: no file can grow.
@@ -55,7 +55,7 @@ CASES = {
 FLAGS = "--max-steps 3 --batch.size 4 --model.hidden-size 8 --log.wandb disabled --log.sample-length 0 --threads 1"
 said = {}
 for name, (flags, changes) in CASES.items():
-    Learner.train_step = changes.get("train_step", train_step)
+    Learner.train_step_collective = changes.get("train_step", train_step)
     run._Run._finish = changes.get("_finish", conclude)
     disk(changes.get("disk", False))
 

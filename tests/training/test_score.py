@@ -12,7 +12,7 @@ from charrnn.scores import MIN_STREAM_CHARS
 from charrnn.text.batches import Split
 from charrnn.text.normaliser import Normaliser
 from charrnn.text.vocabulary import Vocabulary
-from charrnn.training.evaluation import evaluate
+from charrnn.training.evaluation import evaluate_collective
 from tests.conftest import Finished
 from tests.training.small import V, model_of, stream_of
 
@@ -40,7 +40,7 @@ def test_a_split_of_any_model(
     export_onnx(model, path, vocabulary=vocabulary, normaliser=Normaliser(), training={})
     text = tmp_path / "text.txt"
     text.write_bytes(vocabulary.decode(stream.read(max(0, start - 1), stop)).encode())
-    expected = evaluate(model, stream, Split("test", start, stop), accelerator)
+    expected = evaluate_collective(model, stream, Split("test", start, stop), accelerator)
     ours = score_of(path, text, capsys)
     assert ours["characters"] == expected.characters
     # Both are float32; a sum of some thousands of losses, each exact to 1e-7.

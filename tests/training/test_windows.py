@@ -49,7 +49,7 @@ sys.platform = "win32"
 from charrnn.cli.train import main
 from charrnn.training.learner import Learner
 
-train_step = Learner.train_step
+train_step = Learner.train_step_collective
 
 def stopped(self):
     norm = train_step(self)
@@ -57,7 +57,7 @@ def stopped(self):
         signal.raise_signal(signal.SIGINT)  # Ctrl-C
     return norm
 
-Learner.train_step = stopped
+Learner.train_step_collective = stopped
 statuses = []
 for last in (4, 99):
     try:

@@ -1,0 +1,104 @@
+"""Cells: what they compute, that their derivatives are right, and that everything else executes any of them."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from charrnn.model.backends import BACKENDS, choose
+from charrnn.model.cells import CELLS, Cell
+from charrnn.model.fused import any_cell, fused
+from charrnn.model.measurement import measure
+from charrnn.model.recurrence import Recurrence, reference
+from tests.toy_cell import Toy
+
+T, B, H = 5, 3, 4
+CELLS_AND_TOY = {**CELLS, "toy": Toy()}
+every_cell = pytest.mark.parametrize("cell", CELLS_AND_TOY.values(), ids=CELLS_AND_TOY)
+CPU = torch.device("cpu")
+
+
+def problem(cell: Cell, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    """inputs, W_h, b_u (of a cell that has none: nothing but zeros), the states."""
+    generator = torch.Generator().manual_seed(T)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
+
+    rows = cell.gates * H
+    return [normal(T, B, rows), normal(rows, H), normal(rows), *(normal(B, H) for _ in cell.states)]
+
+
+def everything(run: Recurrence, cell: Cell, leaves: list[Tensor]) -> tuple[Tensor, ...]:
+    """The outputs and all states after the last step."""
+    inputs, W_h, b_u, *states = leaves
+    outputs, after = run(cell, inputs, tuple(states), W_h, b_u if cell.recurrent_bias else None)
+    return outputs, *after
+
+
+@every_cell
+def test_its_backward_pass_is_the_derivative_of_its_forward_pass(cell: Cell) -> None:
+    """By autograd, of one step, each state after it having a weight of its own."""
+    generator = torch.Generator().manual_seed(0)
+    x, u = (torch.randn(B, cell.gates * H, generator=generator, dtype=torch.float64, requires_grad=True) for _ in "xu")
+    states = tuple(torch.randn(B, H, generator=generator, dtype=torch.float64, requires_grad=True) for _ in cell.states)
+    after, kept = cell.forward(x, u, states)
+    gradients = tuple(torch.randn(B, H, generator=generator, dtype=torch.float64) for _ in after)
+    expected = torch.autograd.grad(after, (x, u, *states), gradients, allow_unused=True)
+    with torch.no_grad():
+        dx, du, before = cell.backward(gradients, kept, states)
+    for ours, theirs in zip((dx, du, *before), expected, strict=True):
+        torch.testing.assert_close(
+            torch.zeros(()) if ours is None else ours, torch.zeros(()) if theirs is None else theirs
+        )
+
+
+@every_cell
+@pytest.mark.parametrize("run", [reference, any_cell, fused], ids=lambda run: run.__name__)
+def test_gradcheck(cell: Cell, run: Recurrence) -> None:
+    leaves = problem(cell) if cell.recurrent_bias else [leaf for i, leaf in enumerate(problem(cell)) if i != 2]
+
+    def call(*given: Tensor) -> tuple[Tensor, ...]:
+        with_bias = [*given] if cell.recurrent_bias else [*given[:2], torch.zeros(0), *given[2:]]
+        return everything(run, cell, with_bias)
+
+    assert torch.autograd.gradcheck(call, leaves)
+
+
+@every_cell
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-6), (torch.bfloat16, 0.05)]
+)
+def test_backpropagation_through_time_is_the_reference_s_gradient(
+    cell: Cell, dtype: torch.dtype, tolerance: float
+) -> None:
+    results = []
+    for run, of in ((any_cell, dtype), (reference, torch.float64)):
+        leaves = [leaf.detach().to(dtype).to(of).requires_grad_() for leaf in problem(cell)]
+        found = everything(run, cell, leaves)
+        loss = sum((part * torch.linspace(-1, 1, part.numel()).to(of).view_as(part)).sum() for part in found)
+        results.append([*(part.detach() for part in found), *torch.autograd.grad(loss, leaves, allow_unused=True)])
+    for ours, theirs in zip(*results, strict=True):
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            assert ours.dtype == dtype
+            assert float((ours.double() - theirs).abs().max()) <= tolerance * max(1.0, float(theirs.abs().max()))
+
+
+def test_which_gate_s_bias_goes_with_the_product() -> None:
+    b_h = torch.arange(6.0, requires_grad=True)
+    of_input, of_product = Toy().split_bias(b_h)
+    assert of_product is not None
+    assert of_input.tolist() == [0, 1, 0, 0, 4, 5]
+    assert of_product.tolist() == [0, 0, 2, 3, 0, 0]
+    (of_input * 2 + of_product).sum().backward()
+    assert b_h.grad is not None
+    assert b_h.grad.tolist() == [2, 2, 1, 1, 2, 2]
+    assert CELLS["tanh"].split_bias(b_h) == (b_h, None)
+
+
+def test_a_backend_without_the_cell_is_not_taken() -> None:
+    toy = Toy()
+    assert BACKENDS["native"].refusal(toy, CPU, torch.float32) == "it has no cell toy"
+    assert choose("auto", toy, CPU, torch.float32) == "fused"
+    found = measure(toy, T=6, B=3, H=8, device=CPU, dtype=torch.float32)
+    assert (found.name, dict(found.passed_over)) == ("fused", {"native": "it has no cell toy"})
