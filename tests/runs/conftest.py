@@ -1,0 +1,3 @@
+from tests.training.conftest import accelerator, accelerators, trains
+
+__all__ = ["accelerator", "accelerators", "trains"]
