@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +12,12 @@ import onnxruntime
 from charrnn.arrays import Ids, Logits, State
 from charrnn.errors import ModelFileError
 from charrnn.runtime.metadata import ModelMetadata
-from charrnn.runtime.sampling import Noise, Sampler, SamplingConfig, fresh_seed
+from charrnn.runtime.sampling import Noise, Sampler, fresh_seed
 from charrnn.runtime.scan_sessions import ScanSessions
 from charrnn.runtime.session import find_model_file, open_session, read_model_file, run_session
 from charrnn.runtime.step_model import StepModel, TextState
 from charrnn.runtime.stream import TextStream, encode_prompt, start_state
+from charrnn.sampling_config import SamplingConfig, SamplingSettings
 from charrnn.text.normaliser import Normaliser
 from charrnn.text.vocabulary import Vocabulary
 
@@ -119,21 +120,20 @@ class OnnxModel(StepModel):
         prompt: str = "",
         *,
         length: int | None = None,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
         seed: int | None = None,
         state: TextState | None = None,
+        **settings: Unpack[SamplingSettings],
     ) -> TextStream:
         """Continue `prompt`: an iterator of `length` characters, each a str, without end where `length` is None.
 
-        The prompt is not yielded. It is normalised as the corpus was, and continues the text of `state`: what the
-        `state` of an earlier stream of this model was, so that an application can keep many conversations.
-        `SamplingConfig` explains temperature, top_k and top_p. The same seed gives the same text; None, another each
-        time. Raises VocabularyError (the prompt has characters that the model lacks), ConfigError.
+        prompt: it is normalised as the corpus was, and is not yielded.
+        seed: the same seed gives the same text; None, another each time.
+        state: the `state` of an earlier stream of this model, whose text the prompt continues. An application can keep
+            many, one for each conversation.
+        settings: how characters are chosen, such as `temperature=0.7`: the fields of `SamplingConfig`.
+        Raises VocabularyError (the prompt has characters that the model lacks), ConfigError.
         """
-        config = SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p)
-        sampler = Sampler(config, fresh_seed() if seed is None else seed)
+        sampler = Sampler(SamplingConfig(**settings), fresh_seed() if seed is None else seed)
         return TextStream(self, start_state(self, encode_prompt(self, prompt), 1, state), sampler, length)
 
     def _try_one_step(self, batch: int) -> None:

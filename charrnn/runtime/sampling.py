@@ -1,9 +1,7 @@
 """The choice of a character from logits: temperature, top-k, top-p, and the noise that makes it a draw."""
 
 import itertools
-import math
 import os
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -12,8 +10,9 @@ import numpy.typing as npt
 from charrnn.arrays import Logits
 from charrnn.errors import ConfigError
 from charrnn.runtime.splitmix import SplitMix64
+from charrnn.sampling_config import SamplingConfig
 
-__all__ = ["Noise", "Sampler", "SamplingConfig", "bounded", "choose", "fresh_seed"]
+__all__ = ["Noise", "Sampler", "bounded", "choose", "fresh_seed"]
 
 Noise: TypeAlias = npt.NDArray[np.float32]
 """Random numbers of a sampler: for each character to choose, and each text, one for each character it may be."""
@@ -26,32 +25,6 @@ _MAX_GROUP = 128
 
 _FAINT = np.float32(2.0**-80)
 """Times 1 / e, which is below 2^34: less than two sums of float32 probabilities can differ by."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SamplingConfig:
-    """How characters are chosen. Temperature acts first, then top-k, then top-p on what top-k left.
-
-    Raises ConfigError.
-    """
-
-    temperature: float = 1.0
-    """Logits are divided by it: below 1 the likely becomes likelier; 0 always takes the likeliest character."""
-    top_k: int = 0
-    """Only the k likeliest characters can be chosen (among equals, those of lower id); 0 switches it off."""
-    top_p: float = 1.0
-    """Only the fewest likeliest characters whose probabilities reach p can be chosen; 1 switches it off."""
-
-    def __post_init__(self) -> None:
-        if not (self.temperature >= 0 and math.isfinite(self.temperature)):
-            raise ConfigError(
-                f"temperature is {self.temperature}: it must be a finite number, at least 0; "
-                "1 is the model's own, 0 takes the likeliest"
-            )
-        if self.top_k < 0:
-            raise ConfigError(f"top-k is {self.top_k}: it must be at least 0; 0 switches it off")
-        if not 0 < self.top_p <= 1:
-            raise ConfigError(f"top-p is {self.top_p}: it must be above 0 and at most 1; 1 switches it off")
 
 
 class Sampler:

@@ -12,9 +12,10 @@ import onnxruntime
 from charrnn.arrays import Ids, Logits, State
 from charrnn.errors import ModelFileError
 from charrnn.runtime.layers import Sizes
-from charrnn.runtime.sampling import Noise, SamplingConfig, bounded
+from charrnn.runtime.sampling import Noise, bounded
 from charrnn.runtime.scan import Choice, StepGraph, reading_graph, writing_graph
 from charrnn.runtime.session import open_session, run_session
+from charrnn.sampling_config import SamplingConfig
 
 __all__ = ["ScanSessions"]
 

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from charrnn.arrays import Ids, Logits, Nats, State
-from charrnn.runtime.sampling import Noise, Sampler, SamplingConfig, choose
+from charrnn.runtime.sampling import Noise, Sampler, choose
+from charrnn.sampling_config import SamplingConfig
 from charrnn.text.vocabulary import Vocabulary
 
 __all__ = ["StepModel", "TextState"]

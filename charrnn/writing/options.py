@@ -1,6 +1,8 @@
 """What charrnn-sample is asked for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from charrnn.sampling_config import SamplingConfig
 
 __all__ = ["Options"]
 
@@ -17,10 +19,8 @@ class Options:
     endless: bool = False
     stop: str | None = None
     num_samples: int = 1
-    temperature: float = 1.0
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
     temperatures: tuple[float, ...] | None = None
-    top_k: int = 0
-    top_p: float = 1.0
     seed: int | None = None
     interactive: bool = False
     score: str | None = None

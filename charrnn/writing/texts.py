@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from typing import Any
 
 from charrnn.errors import ConfigError, VocabularyError
@@ -23,11 +24,10 @@ _MAX_KEPT_CHARS = 10**8
 
 def write_texts(options: Options, load: Callable[[Options], OnnxModel]) -> None:
     """Write what `options` ask for to standard output."""
-    temperatures = options.temperatures or (options.temperature,)
-    configs = [SamplingConfig(temperature=t, top_k=options.top_k, top_p=options.top_p) for t in temperatures]
+    configs = _configs(options)
     seed = fresh_seed() if options.seed is None else options.seed
     samplers = [Sampler(config, seed, options.num_samples) for config in configs]
-    _check_memory(options, len(temperatures))
+    _check_memory(options, len(samplers))
     model = load(options)
     prompt = read_prompt(options)
     prompt_ids, left_out = encode_prompt(model, prompt, skip_unknown=options.skip_unknown)
@@ -47,7 +47,8 @@ def write_texts(options: Options, load: Callable[[Options], OnnxModel]) -> None:
         say(f"left out of the prompt: {', '.join(map(repr, left_out))}")
     if prompt and not len(prompt_ids) and not options.quiet:
         say("nothing is left of the prompt as the model reads it (--verbose shows its normaliser and its vocabulary)")
-    if options.seed is None and any(temperatures) and not (options.quiet or options.json):  # JSON has the seed
+    random = any(config.temperature for config in configs)
+    if options.seed is None and random and not (options.quiet or options.json):  # JSON has the seed
         say(f"seed {seed} (--seed {seed} writes this text again)")
     with standard_output() as out:
         write(out, made, samplers, seed, options)
@@ -56,8 +57,15 @@ def write_texts(options: Options, load: Callable[[Options], OnnxModel]) -> None:
             say(f"{each.total_chars:,} characters in {each.seconds:.3f} s: {_per_second(each):,.0f} a second")
 
 
-def _check_memory(options: Options, temperatures: int) -> None:
-    texts = options.num_samples * temperatures
+def _configs(options: Options) -> list[SamplingConfig]:
+    """One for each temperature that is asked for."""
+    if options.temperatures is None:
+        return [options.sampling]
+    return [replace(options.sampling, temperature=temperature) for temperature in options.temperatures]
+
+
+def _check_memory(options: Options, num_configs: int) -> None:
+    texts = options.num_samples * num_configs
     if (texts > 1 or options.json) and texts * options.length > _MAX_KEPT_CHARS:
         raise ConfigError(
             f"{texts:,} texts of {options.length:,} characters are held in memory until they are written, "
@@ -121,7 +129,7 @@ def _write_json(out: Write, made: list[Continuations], samplers: list[Sampler], 
         try:
             each.make(_nothing)
         finally:
-            settings = vars(sampler.config) | {"length": options.length, "stop": options.stop}
+            settings = asdict(sampler.config) | {"length": options.length, "stop": options.stop}
             for row in range(each.num_samples):
                 out(json.dumps(_record(each, row, seed, settings)) + "\n")
 
