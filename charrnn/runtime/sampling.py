@@ -49,6 +49,7 @@ class Sampler:
         if not 1 <= num_samples <= _MAX_NUM_SAMPLES:
             raise ConfigError(f"num-samples is {num_samples}: it must be at least 1 and at most {_MAX_NUM_SAMPLES}")
         self.config = config
+        self.seed = seed
         self.num_samples = num_samples
         count = -(-num_samples // _MAX_GROUP)
         ends = [num_samples * group // count for group in range(count + 1)]

@@ -1,4 +1,4 @@
-"""What charrnn-sample is asked for."""
+"""What the user asks of charrnn-sample."""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ __all__ = ["Options"]
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the command line asks for; the flags' help says what each means."""
+    """The values of the flags; `cli/sample_flags.py` has what each means, as its help."""
 
     model: str
     prompt: str = ""
