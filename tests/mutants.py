@@ -51,7 +51,7 @@ RESULTS = PLACE / "results.jsonl"
 NATIVE = "charrnn/model/native.cpp"
 FILES = ["charrnn/model", "charrnn/text", "charrnn/runtime"]
 FILES += [f"charrnn/{name}.py" for name in ("scores", "splitmix", "training/learner", "training/evaluation")]
-FILES += ["charrnn/training/schedule.py", "charrnn/runs/checkpoint.py"]
+FILES += ["charrnn/training/schedule.py", "charrnn/runs/checkpoint.py", "charrnn/sampling_config.py"]
 TESTS = {
     "model/architecture": "tests/model/test_char_rnn.py",
     "model/cpu": "tests/model/test_native.py",
@@ -60,6 +60,7 @@ TESTS = {
     "model/native": "tests/model/test_native.py tests/model/test_loss.py tests/model/test_recurrence.py",
     "runtime/model": "tests/runtime/test_onnx_model.py tests/runtime/test_stream.py",
     "runtime/scan_sessions": "tests/runtime/test_scan.py",
+    "charrnn/sampling_config": "tests/test_sampling_config.py",
     "charrnn/scores": "tests/runtime/test_scores.py tests/training/test_evaluation.py",
     "charrnn/splitmix": "tests/test_splitmix.py tests/runtime/test_sampling.py tests/text/test_shuffle.py",
     "runtime/session": "tests/runtime/test_onnx_model.py",

@@ -1,4 +1,8 @@
-"""Autocompletion of a text that is being edited: what the model remembers of it, and how it most likely goes on."""
+"""How a text that is being edited most likely goes on.
+
+A step is one call of the model, on one character of each text that is read side by side; the state is what the model
+remembers of them until the next step.
+"""
 
 from collections import deque
 from dataclasses import dataclass
@@ -14,50 +18,55 @@ from charrnn.runtime.stream import start_id
 __all__ = ["KEPT_STATES", "Completion", "EditedText", "Suggestion"]
 
 KEPT_STATES = 1024
-"""States that are kept for going back: 2 MB at H=500. Deleting more than that reads the text again."""
+"""States before the last characters that are kept: 2 MB at H=500. To delete more characters reads the text again."""
 
-Place: TypeAlias = tuple[Logits, State]
-"""After a character: the logits [1, V] of the next one, and the state."""
+Prediction: TypeAlias = tuple[Logits, State]
+"""What the model returns after a character of one text: the logits [1, V] of the next one, and the state."""
 
 
 class EditedText:
-    """Reads a text as it changes: only what is new, for the states before the last characters are kept."""
+    """Lets the model read a text that changes at its end: only what is new, for earlier states are kept."""
 
     def __init__(self, model: OnnxModel) -> None:
         self._model = model
         nothing = model.initial_state(1)
-        # As everywhere in charrnn, a text without a prompt starts as after an unseen character, others from nothing.
+        # As wherever charrnn continues a prompt: an empty text goes on as if the unseen `start_id` had been read, any
+        # other is read from a state of zeros.
         logits, _ = model.step(np.array([start_id(model.vocabulary)]), nothing)
-        self._start: Place = logits, nothing
+        self._start: Prediction = logits, nothing
         self._ids: Ids = np.empty(0, np.int64)
-        self._places: deque[Place] = deque([self._start], maxlen=KEPT_STATES + 1)
+        self._predictions: deque[Prediction] = deque([self._start], maxlen=KEPT_STATES + 1)
 
-    def read(self, ids: Ids) -> Place:
-        """Where the text of `ids` [T] stands, which is what was read before but for its last characters."""
+    def read(self, ids: Ids) -> Prediction:
+        """The prediction after the text as it is now, `ids` [T].
+
+        The beginning that it shares with the text of the last call is not read again.
+        """
         both = min(len(ids), len(self._ids))
         same = next(iter(np.flatnonzero(ids[:both] != self._ids[:both])), both)
         dropped = len(self._ids) - same
-        if dropped < len(self._places):
+        if dropped < len(self._predictions):
             for _ in range(dropped):
-                self._places.pop()
+                self._predictions.pop()
         else:
             same = 0
-            self._places.clear()
-            self._places.append(self._start)
+            self._predictions.clear()
+            self._predictions.append(self._start)
         self._read_on(ids[same:])
         self._ids = ids
-        return self._places[-1]
+        return self._predictions[-1]
 
     def _read_on(self, ids: Ids) -> None:
+        """Read `ids` [T] after what was read, and keep the predictions after the last of them."""
         tokens = ids.astype(np.int64)[:, None]
-        _, state = self._places[-1]
+        _, state = self._predictions[-1]
         unkept = max(0, len(tokens) - KEPT_STATES)
         for start in range(0, unkept, KEPT_STATES):
             _, state = self._model.read(tokens[start : min(start + KEPT_STATES, unkept)], state)
-            self._places.clear()
+            self._predictions.clear()
         for token in tokens[unkept:]:
             logits, state = self._model.step(token, state)
-            self._places.append((logits, state))
+            self._predictions.append((logits, state))
 
 
 @dataclass(frozen=True)
@@ -73,29 +82,29 @@ class Suggestion:
 class Completion:
     """Finds the likeliest continuations up to the end of a word, by beam search.
 
-    A continuation is what stands before the next word, if anything, and that word. Its probability is the product of
-    those of its characters, times that of any character that ends the word.
+    A continuation is the next word, and before it whatever is no part of a word. Its probability is that of its
+    characters, multiplied, times the probability that the next character is no part of a word.
     """
 
     def __init__(self, model: OnnxModel, *, count: int = 5, width: int = 32, longest: int = 24) -> None:
-        """Of the `width` likeliest beginnings of each length the `count` likeliest words come out.
+        """count: continuations to find. width: of the beginnings of each length, how many are followed up.
 
-        A beginning of `longest` characters is a continuation as it is.
+        longest: characters of a continuation at most; a beginning of that length counts as one.
         """
         self._model = model
         self._count, self._width, self._longest = count, width, longest
         self._in_word = np.array([c.isalnum() or c == "_" for c in model.vocabulary.characters])
 
-    def suggest(self, place: Place) -> list[Suggestion]:
-        """The likeliest continuations at `place`, the likeliest first; at most `count`, fewer where there are fewer."""
+    def suggest(self, after: Prediction) -> list[Suggestion]:
+        """The continuations of a text after which the model predicts `after`: the likeliest first, at most `count`."""
         V = len(self._in_word)
         found: list[tuple[float, list[int]]] = []
-        logits, state = place
+        logits, state = after
         texts: list[list[int]] = [[]]
-        costs = np.zeros(1)
-        word = np.zeros(1, bool)  # of each beginning, whether its word has begun
+        costs = np.zeros(1)  # -log of the probability of each beginning
+        word = np.zeros(1, bool)  # whether the word of each beginning has begun
         for _ in range(self._longest):
-            nats = costs[:, None] - _log_softmax(logits)  # [beginnings, V], in nats from the start
+            nats = costs[:, None] - _log_softmax(logits)  # [beginnings, V]: the cost with each next character
             if not self._in_word.all():
                 found += [(-_log_sum(-nats[row, ~self._in_word]), texts[row]) for row in np.flatnonzero(word)]
             nats[np.ix_(word, ~self._in_word)] = np.inf
@@ -113,15 +122,15 @@ class Completion:
         return [Suggestion(self._model.vocabulary.decode(ids), float(np.exp(-cost))) for cost, ids in best]
 
     def _worst(self, found: list[tuple[float, list[int]]]) -> float:
-        """The cost that a beginning must be below to be among the best: it only grows."""
+        """The cost from which on a beginning cannot be among the best any more, for costs only grow."""
         costs = sorted(cost for cost, _ in found)
         return costs[self._count - 1] if len(costs) >= self._count else np.inf
 
 
 def _smallest(numbers: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.intp]:
-    """The places of the `count` smallest of `numbers` [n], the smallest first: sorting all would take long."""
-    places = np.argpartition(numbers, count)[:count] if count < len(numbers) else np.arange(len(numbers))
-    return places[np.argsort(numbers[places], kind="stable")]
+    """The indices of the `count` smallest of `numbers` [n], the smallest first, found without sorting all of them."""
+    indices = np.argpartition(numbers, count)[:count] if count < len(numbers) else np.arange(len(numbers))
+    return indices[np.argsort(numbers[indices], kind="stable")]
 
 
 def _log_softmax(logits: Logits) -> npt.NDArray[np.float64]:

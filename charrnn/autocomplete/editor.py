@@ -1,6 +1,6 @@
-"""charrnn-sample --interactive: autocomplete in the terminal.
+"""The editor of charrnn-sample --interactive: what keys do to the text, and what the screen shows.
 
-The screen is drawn on standard error. Standard output gets the text, when it is done.
+The screen is drawn on standard error. Standard output gets the text when it is done.
 """
 
 import importlib.util
@@ -14,9 +14,9 @@ from charrnn.autocomplete.completion import Completion, EditedText, Suggestion
 from charrnn.console import importing
 from charrnn.errors import CharRNNError, ConfigError
 from charrnn.runtime import OnnxModel
+from charrnn.writing.input import encode_prompt, read_prompt
 from charrnn.writing.options import Options
 from charrnn.writing.output import COMMAND, standard_output
-from charrnn.writing.prompt import encode_prompt, read_prompt
 from charrnn.writing.screen_text import cells, visible, wrap
 
 __all__ = ["Editor", "autocomplete", "screen"]
@@ -30,7 +30,10 @@ _DIM, _BOLD, _PLAIN = "\x1b[2m", "\x1b[1m", "\x1b[0m"
 
 
 def autocomplete(options: Options, load: Callable[[Options], OnnxModel]) -> None:
-    """Edit a text with `options.model` at hand; write it to standard output at the end, interrupted or not."""
+    """Edit a text that begins with the prompt; write it to standard output at the end, interrupted or not.
+
+    load: called once the options and the terminal are checked. Raises CharRNNError.
+    """
     _check_terminal(options)
     model = load(options)
     prompt = read_prompt(options)
@@ -72,7 +75,7 @@ def _edit(editor: "Editor") -> None:
 
 
 class Editor:
-    """A text, what the model suggests, and what keys do to them."""
+    """A text, the model's suggestions after it, and what keys do to them."""
 
     def __init__(self, model: OnnxModel) -> None:
         self.text = ""
@@ -95,7 +98,7 @@ class Editor:
         return self._suggestions[1]
 
     def press(self, keys: list[str]) -> None:
-        """Do what `keys` say; none is the end of the terminal."""
+        """Do what each of `keys` says; an empty list means that the terminal is gone."""
         self.done = not keys
         for typed, group in groupby(keys, _is_text):
             if typed:
@@ -120,8 +123,8 @@ class Editor:
     def _command(self, key: str) -> None:
         self.message = ""
         if key in UP or key in DOWN:
-            step = 1 if key in DOWN else -1
-            self.chosen = (self.chosen + step) % max(1, len(self.suggestions))
+            move = 1 if key in DOWN else -1
+            self.chosen = (self.chosen + move) % max(1, len(self.suggestions))
             return
         if key == TAB or key in RIGHT:
             taken = self.suggestions[self.chosen].text if self.suggestions else ""
@@ -145,10 +148,11 @@ def _is_text(key: str) -> bool:
 
 
 def screen(editor: Editor, columns: int, rows: int) -> str:
-    """What a terminal of that size is sent: the end of the text, the cursor, the suggestions, a line of help."""
+    """What is sent to a terminal of that size: the end of the text, the cursor, the suggestions, a line of help."""
     shown = editor.suggestions[: max(0, rows - 3)]
     room = max(1, rows - len(shown) - 2)
-    # Not all of a long text is wrapped at each key; from where it is only moves once in a while, so that lines stay.
+    # Only the end of a long text is wrapped at each key. Where it begins moves rarely, by many characters at once: in
+    # between, the lines on the screen stay as they are.
     begin = max(0, len(editor.text) - rows * columns) // _MOVE_CHARS * _MOVE_CHARS
     lines = wrap(visible(editor.text[begin:]), max(2, columns - 1))[-room:]
     ghost = _printed(editor.suggestions[editor.chosen].text) if editor.suggestions else ""
@@ -166,7 +170,7 @@ def _suggestion(suggestion: Suggestion, chosen: bool, columns: int) -> str:
 
 
 def _printed(text: str) -> str:
-    """`text` on one line, its spaces and line ends to be seen."""
+    """`text` on one line, with symbols for spaces, tabs and line ends."""
     return visible(text.replace("\n", "⏎").replace("\t", "⇥").replace(" ", "·"))
 
 

@@ -1,4 +1,4 @@
-"""A terminal that a program draws on: keys come one by one, and it is left as it was found, whatever happens."""
+"""The terminal of the editor: keys are read one by one, and in the end it is as it was before, whatever happens."""
 
 import codecs
 import os
@@ -21,16 +21,17 @@ _LONGEST_SEQUENCE = 32
 
 
 def size(descriptor: int) -> tuple[int, int]:
-    """Columns and rows; 80 and 24 where the terminal does not know."""
+    """Columns and rows of the terminal; 80 and 24 where it does not tell."""
     columns, rows = os.get_terminal_size(descriptor)
     return columns or 80, rows or 24
 
 
 @contextmanager
 def drawable(keyboard: int, screen: int) -> Iterator[None]:
-    """Keys of `keyboard` come at once and unechoed, and `screen` is blank, until it ends: then all is as before.
+    """Within the `with` block `keyboard` gives each key at once and without echo, and `screen` is an empty one.
 
-    Ctrl-C still raises KeyboardInterrupt. SIGTERM and SIGHUP end the process, after the terminal has been restored.
+    Afterwards both are as before. Ctrl-C still raises KeyboardInterrupt. SIGTERM and SIGHUP end the process, after the
+    terminal has been restored.
     """
     before = termios.tcgetattr(keyboard)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
@@ -66,14 +67,14 @@ def _end(number: int, _: FrameType | None) -> NoReturn:
 
 
 def draw(screen: int, text: str) -> None:
-    """Write all of `text`."""
+    """Write all of `text` to the terminal `screen`."""
     data = text.encode("utf-8", "replace")
     while data:
         data = data[os.write(screen, data) :]
 
 
 class Keyboard:
-    """Keys as they are pressed: a character is itself, any other key the escape sequence that it sends."""
+    """The keys that are pressed, as text: a character, or the escape sequence that another key sends."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor

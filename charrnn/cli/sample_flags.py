@@ -6,6 +6,7 @@ from typing import NoReturn
 
 from charrnn import __version__
 from charrnn.errors import ConfigError
+from charrnn.sampling_config import SamplingConfig
 from charrnn.writing.options import Options
 from charrnn.writing.output import COMMAND
 
@@ -24,7 +25,8 @@ examples:
   charrnn-sample model.onnx --score novel.txt --heatmap novel.html"""
 
 
-_NAMES = {field.name for field in fields(Options)}
+_SAMPLING = {field.name for field in fields(SamplingConfig)}
+_NAMES = {field.name for field in fields(Options)} - {"sampling"} | _SAMPLING
 _NOT_WITH: dict[str, set[str]] = {
     "prompt": {"prompt_file"},
     "temperature": {"temperatures"},
@@ -55,7 +57,8 @@ def parse(arguments: list[str] | None) -> Options:
             raise ConfigError(f"{_spelled(flag)} does not go with {_spelled(other)}: leave one of them out")
     if "heatmap" in given and "score" not in given:
         raise ConfigError("--heatmap shows the surprises of a score: name the text as well, with --score FILE")
-    return Options(**given)
+    sampling = SamplingConfig(**{name: given.pop(name) for name in _SAMPLING & given.keys()})
+    return Options(sampling=sampling, **given)
 
 
 def _spelled(name: str) -> str:

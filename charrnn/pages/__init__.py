@@ -1,1 +1,4 @@
-"""What a text looks like to a model, as pages and pictures."""
+"""Heatmaps: a text, each character coloured by how much it surprised the model.
+
+`coloured_text` collects the characters while they are scored; `html` and `png` are the two forms of the file.
+"""

@@ -10,7 +10,7 @@ from pathlib import Path
 from charrnn.files import write_atomically
 from charrnn.scores import ScoredBlock, Scores
 
-__all__ = ["COLOURS", "INK", "Heatmap", "Shown", "colour_of", "symbol"]
+__all__ = ["COLOURS", "INK", "Heatmap", "ScoredCharacter", "colour_of", "symbol"]
 
 COLOURS = (
     "#ffffff", "#fff7d6", "#ffefad", "#ffe383", "#ffd25f", "#ffbb4a", "#ffa13f", "#fb8538", "#f06a3a",
@@ -20,8 +20,8 @@ INK = "#16181d"
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A character of the heatmap."""
+class ScoredCharacter:
+    """A character of the heatmap, and what the model thought of it."""
 
     character: str
     bits: float | None
@@ -31,12 +31,12 @@ class Shown:
 
 
 def colour_of(bits: float | None) -> int:
-    """The place in `COLOURS`: whole bits, so that each colour is a range that can be read off the legend."""
+    """The index in `COLOURS`: the whole bits, so that each colour is a range that can be read off the legend."""
     return 0 if bits is None else int(min(max(bits, 0.0), len(COLOURS) - 1))
 
 
 def symbol(character: str) -> str:
-    """What stands for a character that would not be seen, or would be obeyed; others stand for themselves."""
+    """What is shown in the place of a character that is invisible or a control character; others are themselves."""
     if character in _SYMBOLS:
         return _SYMBOLS[character]
     return character if character.isprintable() else f"‹{ord(character):04X}›"
@@ -46,28 +46,31 @@ _SYMBOLS = {"\n": "⏎", "\t": "⇥", " ": " "}
 
 
 class Heatmap(ABC):
-    """Collects the beginning of a text, and writes it."""
+    """Collects the characters at the beginning of a text, and writes them to a file."""
 
     max_chars: int
-    """Characters that are shown at most: a reader's bound, and memory's."""
+    """Characters that are shown at most: more would take memory, and nobody looks at them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.shown: list[Shown] = []
+        self.shown: list[ScoredCharacter] = []
 
     def collect(
         self, blocks: Iterable[ScoredBlock], characters: str, *, first: Callable[[], int | None]
     ) -> Iterator[ScoredBlock]:
-        """Pass `blocks` on, and keep their characters up to `max_chars`; `first` tells the one before them."""
+        """Pass `blocks` on, and keep their characters up to `max_chars`.
+
+        first: tells, once a block is there, the id of the text's first character, which has no score.
+        """
         for block in blocks:
             if not self.shown:
                 start = first()
                 assert start is not None
-                self.shown.append(Shown(characters[start], None, ""))
+                self.shown.append(ScoredCharacter(characters[start], None, ""))
             room = self.max_chars - len(self.shown)
             bits = block.nats[:room] / log(2)
             for i, b, guess in islice(zip(block.ids, bits.tolist(), block.guesses, strict=False), room):
-                self.shown.append(Shown(characters[i], b, characters[guess]))
+                self.shown.append(ScoredCharacter(characters[i], b, characters[guess]))
             yield block
 
     def write(self, title: str, scores: Scores) -> None:

@@ -1,8 +1,8 @@
-"""The heatmap as one HTML page: no scripts, no second file, nothing of the text that a browser would obey."""
+"""The heatmap as one HTML page, without scripts and other files. The text is escaped: no browser takes it for HTML."""
 
 from html import escape
 
-from charrnn.pages.coloured_text import COLOURS, INK, Heatmap, Shown, colour_of, symbol
+from charrnn.pages.coloured_text import COLOURS, INK, Heatmap, ScoredCharacter, colour_of, symbol
 from charrnn.scores import Scores
 
 __all__ = ["HtmlHeatmap"]
@@ -71,7 +71,7 @@ class HtmlHeatmap(Heatmap):
         ) + "Rest the mouse on a character for its surprise, and what the model expected."
 
 
-def _marked(shown: Shown) -> str:
+def _marked(shown: ScoredCharacter) -> str:
     """The character in its colour; what it would do to a page shows as a symbol, and a line's end ends a line too."""
     sign = symbol(shown.character)
     body = escape(sign) if sign == shown.character else f"<i>{escape(sign)}</i>"

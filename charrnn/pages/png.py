@@ -13,7 +13,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.path import Path
 from matplotlib.transforms import Affine2D
 
-from charrnn.pages.coloured_text import COLOURS, INK, Heatmap, Shown, colour_of, symbol
+from charrnn.pages.coloured_text import COLOURS, INK, Heatmap, ScoredCharacter, colour_of, symbol
 from charrnn.scores import Scores
 
 __all__ = ["PngHeatmap"]
@@ -54,9 +54,9 @@ class PngHeatmap(Heatmap):
         return image.getvalue()
 
 
-def _rows(shown: list[Shown]) -> list[list[Shown]]:
+def _rows(shown: list[ScoredCharacter]) -> list[list[ScoredCharacter]]:
     """Rows of at most `_COLUMNS` characters, at most `_MAX_ROWS` of them; a line's end ends a row too."""
-    rows: list[list[Shown]] = [[]]
+    rows: list[list[ScoredCharacter]] = [[]]
     for each in shown:
         rows[-1].append(each)
         if len(rows[-1]) == _COLUMNS or each.character == "\n":
@@ -64,7 +64,7 @@ def _rows(shown: list[Shown]) -> list[list[Shown]]:
     return [row for row in rows if row][:_MAX_ROWS]
 
 
-def _draw_cells(axes: Axes, rows: list[list[Shown]]) -> None:
+def _draw_cells(axes: Axes, rows: list[list[ScoredCharacter]]) -> None:
     grid = np.zeros((len(rows), _COLUMNS))
     for y, row in enumerate(rows):
         grid[y, : len(row)] = [colour_of(each.bits) for each in row]
@@ -74,7 +74,7 @@ def _draw_cells(axes: Axes, rows: list[list[Shown]]) -> None:
     )
 
 
-def _draw_characters(axes: Axes, rows: list[list[Shown]]) -> None:
+def _draw_characters(axes: Axes, rows: list[list[ScoredCharacter]]) -> None:
     """Each distinct character is one outline, drawn at all its places: thousands of labels would take a minute."""
     places: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for y, row in enumerate(rows):

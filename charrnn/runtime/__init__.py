@@ -4,9 +4,10 @@ from charrnn.arrays import State
 from charrnn.runtime.generation import generate, generate_many, load
 from charrnn.runtime.metadata import FORMAT_VERSION, ModelMetadata
 from charrnn.runtime.model import OnnxModel
-from charrnn.runtime.sampling import Sampler, SamplingConfig, fresh_seed
+from charrnn.runtime.sampling import Sampler, fresh_seed
 from charrnn.runtime.step_model import StepModel, TextState
 from charrnn.runtime.stream import IdStream, TextStream, encode_prompt, stream_ids
+from charrnn.sampling_config import SamplingConfig
 
 __all__ = [
     "FORMAT_VERSION",

@@ -1,12 +1,14 @@
 """The short way: from a file and a prompt to a text."""
 
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 
 from charrnn.runtime.model import OnnxModel
-from charrnn.runtime.sampling import Sampler, SamplingConfig, fresh_seed
+from charrnn.runtime.sampling import Sampler, fresh_seed
 from charrnn.runtime.stream import encode_prompt, stream_ids
+from charrnn.sampling_config import SamplingConfig, SamplingSettings
 
 __all__ = ["generate", "generate_many", "load"]
 
@@ -24,19 +26,16 @@ def generate(
     prompt: str = "",
     length: int = 200,
     *,
-    temperature: float = 1.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
     seed: int | None = None,
+    **settings: Unpack[SamplingSettings],
 ) -> str:
     """The normalised prompt and `length` more characters, drawn from `model` or from the file or run that it names.
 
-    `SamplingConfig` explains temperature, top_k and top_p. The same seed gives the same text; None, another each time.
+    seed: the same seed gives the same text; None, another each time.
+    settings: how characters are chosen, such as `temperature=0.7`: the fields of `SamplingConfig`.
     Raises ModelFileError, VocabularyError (the prompt has characters that the model lacks), ConfigError.
     """
-    (text,) = generate_many(
-        model, prompt, length, num_samples=1, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
-    )
+    (text,) = generate_many(model, prompt, length, num_samples=1, seed=seed, **settings)
     return text
 
 
@@ -46,17 +45,14 @@ def generate_many(
     length: int = 200,
     *,
     num_samples: int,
-    temperature: float = 1.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
     seed: int | None = None,
+    **settings: Unpack[SamplingSettings],
 ) -> list[str]:
     """`num_samples` continuations of one prompt, made in one batch. The first is what `generate` returns.
 
     Raises as `generate` does.
     """
-    config = SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p)
-    sampler = Sampler(config, fresh_seed() if seed is None else seed, num_samples)
+    sampler = Sampler(SamplingConfig(**settings), fresh_seed() if seed is None else seed, num_samples)
     if not isinstance(model, OnnxModel):
         model = OnnxModel.load(model)
     prompt_ids = encode_prompt(model, prompt)

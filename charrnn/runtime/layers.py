@@ -1,7 +1,10 @@
-"""A state [L, batch, H] taken apart: which values of a step graph hold one layer of it, [batch, H].
+"""Which values in the graph of a model file hold one layer of a state, [batch, H].
 
-An exported step begins by taking each layer out of its state and ends by stacking the layers again. Between two steps
-of one call that is wasted: carrying the layers saves 0.4 us a character at L=1 and more above, of 4 at H=128.
+The graph is one step of the model: it reads one character of each text. It begins by taking the state [L, batch, H],
+what the model remembers of the texts before the step, apart into its layers (a Gather for each), and ends by stacking
+the new layers to the next state (an Unsqueeze for each, and a Concat). Where many steps run in one call (`scan.py`),
+the layers are passed on from step to step as they are. Leaving out the stacking and taking apart in between saves
+0.4 of 4 us a character at H=128 with one layer, and more with more layers.
 """
 
 from collections.abc import Mapping
@@ -9,59 +12,67 @@ from typing import NamedTuple, TypeAlias
 
 from charrnn.runtime.protobuf import read_fields, read_varint
 
-__all__ = ["Layers", "Node", "Sizes", "find_layers", "name_of_weight", "read_node"]
+__all__ = ["Layers", "Node", "StateSizes", "find_layers", "read_node", "weight_name"]
 
-Sizes: TypeAlias = Mapping[str, tuple[int, int]]
+StateSizes: TypeAlias = Mapping[str, tuple[int, int]]
 """Name of each kind of state -> (L, H)."""
 
-
 Integers: TypeAlias = Mapping[str, tuple[int, int]]
-"""Name of each weight that is one whole number -> the number, and how many dimensions of size 1 it has."""
+"""Name of each weight that is a single integer -> (the integer, the rank of the tensor: 0, or 1 for shape [1])."""
 
 
 class Layers(NamedTuple):
-    """The values that are carried from step to step, in the order of states and layers."""
+    """The names of the values [batch, H] that can be passed from step to step instead of whole states.
+
+    They are in the order of the states, and for each state in the order of its layers.
+    """
 
     before: list[str]
-    """Each layer of each state, as it is read."""
+    """Each layer as the step reads it."""
     after: list[str]
-    """The same after the step."""
+    """The same layer after the step."""
     unneeded: set[int]
-    """Places of the nodes that take states apart and put them together."""
+    """Indices of the nodes that only take states apart or stack them."""
 
 
 class Node(NamedTuple):
-    """What counts here of a NodeProto."""
+    """The parts of an ONNX NodeProto that matter here."""
 
     operator: str
     inputs: list[str]
     outputs: list[str]
     axis: int
+    """The attribute of that name, 0 where the node has none."""
 
 
-def find_layers(graph: list[Node], weights: list[memoryview], sizes: Sizes) -> Layers | None:
-    """The layers of the states in a graph's nodes, given its TensorProtos; None where it has another form.
+def find_layers(graph: list[Node], weights: list[memoryview], sizes: StateSizes) -> Layers | None:
+    """Find the layers of all states; None where the graph does not take them apart and stack them as described above.
 
-    Raises ModelFileError where they are no messages.
+    weights: the graph's TensorProtos, encoded.
+    Raises ModelFileError where a weight is no protobuf message.
     """
     integers = dict(integer for weight in weights if (integer := _read_integer(weight)) is not None)
     layers = Layers([], [], set())
     for name, (L, _) in sizes.items():
-        before = _taken_apart(graph, integers, name, L)
-        after = _put_together(graph, integers, f"next_{name}", L)
+        before = _find_gathers(graph, integers, name, L)
+        after = _find_stack(graph, integers, f"next_{name}", L)
         if before is None or after is None:
             return None
         layers.before.extend(before[0])
         layers.after.extend(after[0])
         layers.unneeded.update(before[1], after[1])
     computed = {output for node in graph for output in node.outputs} - {"logits"}
-    distinct = len(set(layers.after)) == len(layers.after)  # onnxruntime writes a value that is put out twice wrongly
+    # onnxruntime computes wrong results where a Scan has the same value as two of its outputs.
+    distinct = len(set(layers.after)) == len(layers.after)
     return layers if distinct and computed.issuperset(layers.after) else None
 
 
-def _taken_apart(graph: list[Node], integers: Integers, name: str, L: int) -> tuple[list[str], list[int]] | None:
-    """The results of Gather(state, layer), one for each of L layers, where nothing else reads the state."""
-    readers = {place: node for place, node in enumerate(graph) if name in node.inputs}
+def _find_gathers(graph: list[Node], integers: Integers, name: str, L: int) -> tuple[list[str], list[int]] | None:
+    """The layers that L nodes Gather(state, layer number) take out of the state `name`, and the indices of these nodes.
+
+    None where a layer is not taken out so, or anything else reads the state.
+    """
+    readers = {index: node for index, node in enumerate(graph) if name in node.inputs}
     layers: dict[tuple[int, int] | None, str] = {}
     for node in readers.values():
         if node.operator == "Gather" and node.inputs[0] == name and node.axis == 0:
@@ -69,37 +80,41 @@ def _taken_apart(graph: list[Node], integers: Integers, name: str, L: int) -> tu
     wanted = [(layer, 0) for layer in range(L)]
     if len(readers) != L or layers.keys() != set(wanted):
         return None
-    return [layers[index] for index in wanted], list(readers)
+    return [layers[layer] for layer in wanted], list(readers)
 
 
-def _put_together(graph: list[Node], integers: Integers, name: str, L: int) -> tuple[list[str], list[int]] | None:
-    """The inputs of Unsqueeze(layer), or of each such in Concat, that make the next state, which nothing else reads."""
-    made = {output: place for place, node in enumerate(graph) for output in node.outputs}
+def _find_stack(graph: list[Node], integers: Integers, name: str, L: int) -> tuple[list[str], list[int]] | None:
+    """The L layers [batch, H] that are stacked to the next state `name`, and the indices of the nodes that stack them.
+
+    The state is Concat(Unsqueeze(layer), ...) along axis 0, or with one layer the Unsqueeze alone.
+    None where it is made in another way, or anything else reads it or what it is made of.
+    """
+    producer = {output: index for index, node in enumerate(graph) for output in node.outputs}
     read = [value for node in graph for value in node.inputs]
-    rows, places = [name], []
-    last = graph[made[name]] if name in made else None
+    rows, indices = [name], []  # rows: the values [1, batch, H] that are stacked
+    last = graph[producer[name]] if name in producer else None
     if last is not None and last.operator == "Concat" and last.axis == 0 and name not in read:
-        rows, places = last.inputs, [made[name]]
+        rows, indices = last.inputs, [producer[name]]
     layers = []
     for row in rows:
-        node = graph[made[row]] if row in made else None
+        node = graph[producer[row]] if row in producer else None
         if node is None or node.operator != "Unsqueeze" or integers.get(node.inputs[-1]) != (0, 1):
             return None
         if read.count(row) != (0 if row == name else 1):
             return None
         layers.append(node.inputs[0])
-        places.append(made[row])
-    return (layers, places) if len(layers) == L else None
+        indices.append(producer[row])
+    return (layers, indices) if len(layers) == L else None
 
 
 def read_node(message: memoryview) -> Node:
-    """Read a NodeProto. Raises ModelFileError where it is no message."""
-    texts: dict[int, list[str]] = {1: [], 2: [], 4: [""]}
+    """Decode a NodeProto. Raises ModelFileError where it is no protobuf message."""
+    texts: dict[int, list[str]] = {1: [], 2: [], 4: [""]}  # by field number: inputs, outputs, operator
     axis = 0
     for field in read_fields(message):
         if field.number in texts:
             texts[field.number].append(str(field.content, "utf-8", "replace"))
-        elif field.number == 5:  # an AttributeProto: name 1, whole number 3
+        elif field.number == 5:  # an AttributeProto, whose field 1 is its name and 3 its integer
             attribute = {part.number: part.content for part in read_fields(field.content)}
             if bytes(attribute.get(1, b"")) == b"axis" and 3 in attribute:
                 axis = read_varint(attribute[3])
@@ -107,7 +122,10 @@ def read_node(message: memoryview) -> Node:
 
 
 def _read_integer(message: memoryview) -> tuple[str, tuple[int, int]] | None:
-    """An entry of Integers from a TensorProto: dimensions 1, type 2 (7 is int64), name 8, raw bytes 9."""
+    """An entry of `Integers` where the TensorProto `message` is one int64 number, else None.
+
+    Field numbers: 1 each dimension, 2 the type (7 is int64), 8 the name, 9 the raw bytes.
+    """
     fields = [field for field in read_fields(message) if field.number in (1, 2, 8, 9)]
     content = {field.number: field.content for field in fields}
     if len(content.get(9, b"")) != 8 or 8 not in content or bytes(content.get(2, b"")) != b"\7":
@@ -116,6 +134,6 @@ def _read_integer(message: memoryview) -> tuple[str, tuple[int, int]] | None:
     return str(content[8], "utf-8", "replace"), (int.from_bytes(content[9], "little", signed=True), rank)
 
 
-def name_of_weight(message: memoryview) -> str:
-    """The name of a TensorProto, or nothing. Raises ModelFileError where it is no message."""
+def weight_name(message: memoryview) -> str:
+    """The name of a TensorProto, empty where it has none. Raises ModelFileError where it is no protobuf message."""
     return next((str(field.content, "utf-8", "replace") for field in read_fields(message) if field.number == 8), "")

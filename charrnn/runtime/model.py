@@ -1,9 +1,13 @@
-"""A model.onnx, loaded and checked against the contract of export/README.md."""
+"""A model.onnx, loaded and checked against the contract of export/README.md.
+
+The graph in the file is one step: it reads one character of each text, and returns the logits of the next one and the
+new state, which is what the model remembers of the texts until the next step.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -12,23 +16,24 @@ import onnxruntime
 from charrnn.arrays import Ids, Logits, State
 from charrnn.errors import ModelFileError
 from charrnn.runtime.metadata import ModelMetadata
-from charrnn.runtime.sampling import Noise, Sampler, SamplingConfig, fresh_seed
+from charrnn.runtime.sampling import Noise, Sampler, fresh_seed
 from charrnn.runtime.scan_sessions import ScanSessions
 from charrnn.runtime.session import find_model_file, open_session, read_model_file, run_session
 from charrnn.runtime.step_model import StepModel, TextState
 from charrnn.runtime.stream import TextStream, encode_prompt, start_state
+from charrnn.sampling_config import SamplingConfig, SamplingSettings
 from charrnn.text.normaliser import Normaliser
 from charrnn.text.vocabulary import Vocabulary
 
 __all__ = ["OnnxModel"]
 
-_WORTH_A_SESSION = 64
-"""Characters to read at a time that repay a session of their own: making one costs as much as 100 to 500 steps."""
+_MIN_SCAN_CHARS = 64
+"""Shorter texts are read without a Scan: to open its session, once, takes as long as 100 to 500 steps."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class OnnxModel(StepModel):
-    """A trained model in onnxruntime. It holds no text of its own, so threads may share it.
+    """A trained model in onnxruntime. It keeps no state of any text, so threads may share it.
 
         model = charrnn.load("model.onnx")
         text = model.stream("the ", temperature=0.7, seed=1)
@@ -53,7 +58,7 @@ class OnnxModel(StepModel):
     _state_sizes: dict[str, tuple[int, int]]
     """Name of each kind of state -> (L, H)."""
     _scans: ScanSessions
-    """The same step, many at a time."""
+    """The same graph in a Scan, for many steps in one call."""
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -77,7 +82,7 @@ class OnnxModel(StepModel):
                 _state_sizes=sizes,
                 _scans=ScanSessions(content, sizes, len(metadata.vocabulary)),
             )
-            for batch in (1, 2):  # an axis of 1 can stand for another one
+            for batch in (1, 2):  # with a batch of 1 a graph that mixes up its axes could pass
                 model._try_one_step(batch)
         except ModelFileError as error:
             raise ModelFileError(f"{file}: {error}") from error
@@ -90,9 +95,9 @@ class OnnxModel(StepModel):
         return tuple(np.zeros((L, batch, H), np.float32) for L, H in self._state_sizes.values())
 
     def step(self, token: Ids, state: State) -> tuple[Logits, State]:
-        """Read one character of each text.
+        """Read one character of each text: one run of the file's graph.
 
-        token: int64 [batch], each at least 0 and below V (not checked: onnxruntime reads -1 as the last row).
+        token: int64 [batch], each at least 0 and below V (not checked: onnxruntime takes -1 for the last character).
         state: from `initial_state` or the step before.
         Returns logits float32 [batch, V] of the next character, and the new state.
         """
@@ -105,39 +110,39 @@ class OnnxModel(StepModel):
         return ["logits", *(f"next_{name}" for name in self._state_sizes)]
 
     def read(self, tokens: Ids, state: State) -> tuple[Logits, State]:
-        """Read `tokens` int64 [T, batch], T at least 1; the logits [T, batch, V] after each, the state after all."""
-        read = self._scans.read(tokens, state) if len(tokens) >= _WORTH_A_SESSION else None
+        """See `StepModel`. Many characters are read in one call of onnxruntime."""
+        read = self._scans.read(tokens, state) if len(tokens) >= _MIN_SCAN_CHARS else None
         return read or super().read(tokens, state)
 
-    def _write(
+    def _write_chunk(
         self, token: Ids, state: State, noise: Noise, config: SamplingConfig
     ) -> tuple[npt.NDArray[np.int64], State]:
-        return self._scans.write(token, state, noise, config) or super()._write(token, state, noise, config)
+        written = self._scans.write(token, state, noise, config)
+        return written or super()._write_chunk(token, state, noise, config)
 
     def stream(
         self,
         prompt: str = "",
         *,
         length: int | None = None,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
         seed: int | None = None,
         state: TextState | None = None,
+        **settings: Unpack[SamplingSettings],
     ) -> TextStream:
         """Continue `prompt`: an iterator of `length` characters, each a str, without end where `length` is None.
 
-        The prompt is not yielded. It is normalised as the corpus was, and continues the text of `state`: what the
-        `state` of an earlier stream of this model was, so that an application can keep many conversations.
-        `SamplingConfig` explains temperature, top_k and top_p. The same seed gives the same text; None, another each
-        time. Raises VocabularyError (the prompt has characters that the model lacks), ConfigError.
+        prompt: it is normalised as the corpus was, and is not yielded.
+        seed: the same seed gives the same text; None, another each time.
+        state: the `state` of an earlier stream of this model, whose text the prompt continues. An application can keep
+            many, one for each conversation.
+        settings: how characters are chosen, such as `temperature=0.7`: the fields of `SamplingConfig`.
+        Raises VocabularyError (the prompt has characters that the model lacks), ConfigError.
         """
-        config = SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p)
-        sampler = Sampler(config, fresh_seed() if seed is None else seed)
+        sampler = Sampler(SamplingConfig(**settings), fresh_seed() if seed is None else seed)
         return TextStream(self, start_state(self, encode_prompt(self, prompt), 1, state), sampler, length)
 
     def _try_one_step(self, batch: int) -> None:
-        """Run the graph once: its declared shapes are only claims."""
+        """Run the graph once and check what it returns: the shapes that a file declares may be wrong."""
         state, V = self.initial_state(batch), len(self.vocabulary)
         logits, next_state = self.step(np.linspace(V - 1, 0, batch).astype(np.int64), state)
         if logits.shape != (batch, V):
@@ -151,9 +156,9 @@ class OnnxModel(StepModel):
 
 
 def _read_signature(session: onnxruntime.InferenceSession) -> dict[str, tuple[int, int]]:
-    """Check the names, types and shapes of inputs and outputs; return (L, H) of each state by name.
+    """Check the names, types and shapes of inputs and outputs; return (L, H) of each kind of state by name.
 
-    Every input other than `token` is a state, and the output `next_` + its name replaces it.
+    Every input other than `token` is a state; the output `next_` + its name is that state after the step.
     """
     inputs = {node.name: node for node in session.get_inputs()}
     outputs = {node.name: node.type for node in session.get_outputs()}

@@ -1,35 +1,42 @@
-"""The step of a model.onnx as the body of a Scan: one call of onnxruntime reads or writes many characters.
+"""The graph of a model.onnx inside an ONNX Scan, so that one call of onnxruntime does many steps.
 
-The file's graph is the body, as it stands but for large weights. To read, Scan feeds it tokens and collects logits. To
-write, the body goes on to choose a character, by the sums of `Sampler.choose`, which is the next step's token.
+A step reads one character of each text: token and state -> logits and next state, where the state is what the model
+remembers of the texts between two steps. Scan is ONNX's loop: it runs a graph, its body, once for each entry of a
+sequence, and passes states on from one run to the next. Here the body is the step as it stands in the file, except
+that large weights stand outside.
 
-Names of ours begin with "outer/" around the body (all inputs do) and with "choice/" in it; the file's are its own.
+- To read, the sequence is the tokens, and Scan collects the logits.
+- To write, the sequence is the sampler's noise. Nodes that are added to the body choose a character, by the same
+  computation as `sampling.choose`; Scan collects it, and passes it on as the token of the next step.
+
+Names that are added begin with "choice/" inside the body and with "outer/" around it, so that they differ from the
+names in the file.
 """
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
-from charrnn.runtime.layers import Node, Sizes, find_layers, name_of_weight, read_node
+from charrnn.runtime.layers import Node, StateSizes, find_layers, read_node, weight_name
 from charrnn.runtime.protobuf import Field, Message, read_fields, write_message
 
 __all__ = ["Choice", "StepGraph", "reading_graph", "writing_graph"]
 
 Choice: TypeAlias = Literal["all", "top-k", "top-p"]
-"""Among which characters one is chosen; "top-p" is after top-k."""
+"""Which characters can be chosen; "top-p" is top-k followed by top-p."""
 
-# Constants and field numbers of onnx.proto, which defines the format.
+# Types of elements and field numbers, from onnx.proto, which defines the format.
 _FLOAT, _INT64 = 1, 7
 _MODEL_IR_VERSION, _MODEL_GRAPH, _MODEL_OPSETS, _MODEL_FUNCTIONS = 1, 7, 8, 25
 _GRAPH_NODES, _GRAPH_NAME, _GRAPH_INPUTS, _GRAPH_OUTPUTS = 1, 2, 11, 12
 _GRAPH_WEIGHTS, _GRAPH_SPARSE_WEIGHTS = 5, 15
 
 _LARGE_BYTES = 200_000
-"""Weights from here on stand around the body. onnxruntime keeps those in it twice more; of those around it, it tells
-the body at each step, which takes 0.2 us for each."""
+"""Weights of at least this size stand outside the body. Of a weight in the body onnxruntime keeps two more copies; a
+weight outside has to be handed to the body at each step, which takes 0.2 us."""
 
 
-class _Value(NamedTuple):
-    """A named tensor: its element type, and of each dimension the size or the name."""
+class _Tensor(NamedTuple):
+    """An input or output: its name, element type, and of each dimension the size, or the name where it is dynamic."""
 
     name: str
     kind: int
@@ -37,12 +44,13 @@ class _Value(NamedTuple):
 
 
 class StepGraph:
-    """The graph of a model file, in pieces that make the body of a Scan.
+    """The graph of a model file, one step, in the pieces from which Scan models are built.
 
-    Raises ModelFileError where the file is no sequence of protobuf's fields.
+    All pieces but `states` and `next_states` are encoded protobuf fields, copied from the file as they are.
     """
 
-    def __init__(self, model: bytes, sizes: Sizes, V: int) -> None:
+    def __init__(self, model: bytes, sizes: StateSizes, V: int) -> None:
+        """Take `model`, the content of a file, apart. Raises ModelFileError where it is not made of protobuf fields."""
         fields = list(read_fields(memoryview(model)))
         self.header = [f.whole for f in fields if f.number in (_MODEL_IR_VERSION, _MODEL_OPSETS, _MODEL_FUNCTIONS)]
         graph = [part for f in fields if f.number == _MODEL_GRAPH for part in read_fields(f.content)]
@@ -51,111 +59,122 @@ class StepGraph:
         read = [read_node(node.content) for node in nodes]
         layers = find_layers(read, [weight.content for weight in weights], sizes)
         self.by_layer = layers is not None
-        """Whether the states are carried as their layers, [batch, H] each, or whole, [L, batch, H]."""
+        """Whether Scan passes the states on as their layers, [batch, H] each, or whole, [L, batch, H]."""
         unneeded = layers.unneeded if layers else set()
-        self.inside = [node.whole for place, node in enumerate(nodes) if place not in unneeded]
         outside = _large_weights(read, weights)
-        self.inside += [weight.whole for place, weight in enumerate(weights) if place not in outside]
-        self.outside = [weights[place].whole for place in outside]
+        self.body_fields = [node.whole for index, node in enumerate(nodes) if index not in unneeded]
+        self.body_fields += [weight.whole for index, weight in enumerate(weights) if index not in outside]
+        self.outer_weights = [weights[index].whole for index in outside]
         before = layers.before if layers else list(sizes)
         after = layers.after if layers else [f"next_{name}" for name in sizes]
         shapes = [
             ("batch", H) if layers else (L, "batch", H) for L, H in sizes.values() for _ in range(L if layers else 1)
         ]
-        self.before = [_Value(name, _FLOAT, shape) for name, shape in zip(before, shapes, strict=True)]
-        self.after = [_Value(name, _FLOAT, shape) for name, shape in zip(after, shapes, strict=True)]
+        self.states = [_Tensor(name, _FLOAT, shape) for name, shape in zip(before, shapes, strict=True)]
+        self.next_states = [_Tensor(name, _FLOAT, shape) for name, shape in zip(after, shapes, strict=True)]
         self.V = V
 
 
 def _large_weights(graph: list[Node], weights: list[Field]) -> list[int]:
-    """Places of the weights to stand around the body.
+    """Indices of the weights that are to stand outside the body.
 
-    Not those that are cast or scaled before they are used: in the body onnxruntime does that once, when it loads it.
+    Weights that are cast or scaled before they are used stay inside, however large: there onnxruntime computes the
+    result once, when it loads the model, and outside it would at each step.
     """
-    names = [name_of_weight(weight.content) for weight in weights]
-    constant, folded = {"", *names}, set[str]()
+    names = [weight_name(weight.content) for weight in weights]
+    constant, folded = {"", *names}, set[str]()  # an empty name is an optional input that is left out
     for node in graph:
         if constant.issuperset(node.inputs):
             constant.update(node.outputs)
             folded.update(node.inputs)
     return [
-        place
-        for place, weight in enumerate(weights)
-        if len(weight.whole) >= _LARGE_BYTES and names[place] not in folded
+        index
+        for index, weight in enumerate(weights)
+        if len(weight.whole) >= _LARGE_BYTES and names[index] not in folded
     ]
 
 
 def reading_graph(step: StepGraph) -> bytes:
-    """The model that reads: states, tokens int64 [T, batch] -> states, logits float32 [T, batch, V], in this order.
+    """An ONNX model that reads T characters of each text.
 
-    The states are as `step.by_layer` says.
+    Inputs, in this order: the states, whole or by layer (`step.by_layer`); tokens int64 [T, batch].
+    Outputs: the states after all steps; the logits float32 [T, batch, V] after each step.
     """
-    body = _body(
+    body = _body_graph(
         step,
-        inputs=[*step.before, _Value("token", _INT64, ("batch",))],
-        outputs=[*step.after, _Value("logits", _FLOAT, ("batch", step.V))],
+        inputs=[*step.states, _Tensor("token", _INT64, ("batch",))],
+        outputs=[*step.next_states, _Tensor("logits", _FLOAT, ("batch", step.V))],
     )
-    return _around(
+    return _scan_model(
         step,
         body,
-        states=_outer(step.before),
-        sequence=_Value("outer/tokens", _INT64, ("T", "batch")),
-        results=[*_outer(step.after), _Value("outer/logits", _FLOAT, ("T", "batch", step.V))],
+        states=_outer(step.states),
+        sequence=_Tensor("outer/tokens", _INT64, ("T", "batch")),
+        results=[*_outer(step.next_states), _Tensor("outer/logits", _FLOAT, ("T", "batch", step.V))],
     )
 
 
 def writing_graph(step: StepGraph, choice: Choice) -> bytes:
-    """The model that writes: states, token int64 [batch], noise float32 [T, batch, K] -> states, last, ids.
+    """An ONNX model that writes T characters of each text: a step reads a token and chooses the next one.
 
-    The noise is as the sampler draws it; ids int64 [T, batch]; last is the last of them. Further inputs are K, int64
-    [1], where `choice` is not "all", and top_p and temperature, float32 [1], where it is "top-p".
-    Inputs and outputs are in this order; the states are as `step.by_layer` says.
+    Inputs, in this order: the states, whole or by layer (`step.by_layer`); the first token to read, int64 [batch]; the
+    sampler's noise float32 [T, batch, K]; unless `choice` is "all", K as int64 [1]; where it is "top-p", top_p and the
+    temperature, each float32 [1].
+    Outputs: the states before the last chosen character is read; that character, int64 [batch]; all chosen characters,
+    int64 [T, batch].
     """
     token = ("token", "choice/token", "outer/token", "outer/last")
-    read, chosen, first, last = (_Value(name, _INT64, ("batch",)) for name in token)
-    body = _body(
+    read, chosen, first, last = (_Tensor(name, _INT64, ("batch",)) for name in token)
+    # The chosen id leaves the body twice, as the next token and to be collected, and must be two values there.
+    two_ids = _node("Identity", ["choice/id"], ["choice/token"])
+    body = _body_graph(
         step,
-        nodes=[*_CHOICES[choice], _node("Identity", ["choice/id"], ["choice/token"])],
-        inputs=[*step.before, read, _Value("choice/noise", _FLOAT, ("batch", "K"))],
-        outputs=[*step.after, chosen, _Value("choice/id", _INT64, ("batch",))],
+        nodes=[*_CHOICES[choice], two_ids],
+        inputs=[*step.states, read, _Tensor("choice/noise", _FLOAT, ("batch", "K"))],
+        outputs=[*step.next_states, chosen, _Tensor("choice/id", _INT64, ("batch",))],
     )
-    return _around(
+    return _scan_model(
         step,
         body,
-        states=[*_outer(step.before), first],
-        sequence=_Value("outer/noise", _FLOAT, ("T", "batch", "K")),
+        states=[*_outer(step.states), first],
+        sequence=_Tensor("outer/noise", _FLOAT, ("T", "batch", "K")),
         settings=_SETTINGS[choice],
-        results=[*_outer(step.after), last, _Value("outer/ids", _INT64, ("T", "batch"))],
+        results=[*_outer(step.next_states), last, _Tensor("outer/ids", _INT64, ("T", "batch"))],
     )
 
 
-def _outer(values: list[_Value]) -> list[_Value]:
+def _outer(values: list[_Tensor]) -> list[_Tensor]:
     return [value._replace(name=f"outer/{value.name}") for value in values]
 
 
-def _body(step: StepGraph, *, inputs: list[_Value], outputs: list[_Value], nodes: Sequence[Message] = ()) -> Message:
-    """The file's graph with other inputs and outputs, and `nodes` and the constant that they need."""
+def _body_graph(
+    step: StepGraph, *, inputs: list[_Tensor], outputs: list[_Tensor], nodes: Sequence[Message] = ()
+) -> Message:
+    """The body of a Scan: the file's graph, followed by `nodes` and the constant that they need."""
     constants = write_message((_GRAPH_WEIGHTS, _AXIS)) if nodes else []
-    return [*step.inside, *_graph(nodes, inputs, outputs), *constants]
+    return [*step.body_fields, *_graph(nodes, inputs, outputs), *constants]
 
 
-def _around(
+def _scan_model(
     step: StepGraph,
     body: Message,
     *,
-    states: list[_Value],
-    sequence: _Value,
-    results: list[_Value],
-    settings: Sequence[_Value] = (),
+    states: list[_Tensor],
+    sequence: _Tensor,
+    results: list[_Tensor],
+    settings: Sequence[_Tensor] = (),
 ) -> bytes:
-    """A model, of the file's opsets, whose one node scans `sequence`; the body knows `settings` by their names."""
+    """A model with the file's opsets, whose only node is a Scan over `sequence`.
+
+    settings: inputs that Scan does not pass to the body: the body reads them by name, from the graph around it.
+    """
     names = [value.name for value in (*states, sequence)]
     scan = _node("Scan", names, [value.name for value in results], body=body, num_scan_inputs=1)
-    graph = [*step.outside, *_graph([scan], [*states, sequence, *settings], results)]
+    graph = [*step.outer_weights, *_graph([scan], [*states, sequence, *settings], results)]
     return b"".join([*step.header, *write_message((_MODEL_GRAPH, graph))])
 
 
-# The choice: from logits float32 [batch, V] and choice/noise float32 [batch, K] to choice/id int64 [batch].
+# ONNX's protobuf messages
 
 
 def _node(operator: str, inputs: list[str], outputs: list[str], **attributes: int | Message) -> Message:
@@ -173,7 +192,7 @@ def _attribute(name: str, value: int | Message) -> Message:
     return write_message((1, name), *([(3, value), (20, 2)] if isinstance(value, int) else [(6, value), (20, 5)]))
 
 
-def _graph(nodes: Sequence[Message], inputs: list[_Value], outputs: list[_Value]) -> Message:
+def _graph(nodes: Sequence[Message], inputs: list[_Tensor], outputs: list[_Tensor]) -> Message:
     return write_message(
         *((_GRAPH_NODES, node) for node in nodes),
         (_GRAPH_NAME, "charrnn"),
@@ -182,7 +201,7 @@ def _graph(nodes: Sequence[Message], inputs: list[_Value], outputs: list[_Value]
     )
 
 
-def _value_info(value: _Value) -> Message:
+def _value_info(value: _Tensor) -> Message:
     dims = (write_message((1 if isinstance(dim, int) else 2, dim)) for dim in value.dims)
     tensor_type = write_message((1, value.kind), (2, write_message(*((1, dim) for dim in dims))))
     return write_message((1, value.name), (2, write_message((1, tensor_type))))
@@ -193,16 +212,19 @@ def _constant(name: str, kind: int, dims: tuple[int, ...], content: bytes) -> Me
     return write_message(*((1, dim) for dim in dims), (2, kind), (8, name), (9, content))
 
 
+# The choice of a character: from logits float32 [batch, V] and choice/noise float32 [batch, K] to choice/id int64
+# [batch]. This is `choose` of sampling.py as ONNX nodes.
+
 _AXIS = _constant("choice/axis", _INT64, (), (1).to_bytes(8, "little"))
 _ALL = [
     _node("Add", ["logits", "choice/noise"], ["choice/sums"]),
     _node("ArgMax", ["choice/sums"], ["choice/id"], axis=1, keepdims=0),
 ]
-# From the likeliest down, of equal ones the lower id first.
+# Sorts from the highest logit down, among equal ones the lower id first, as the stable argsort of `choose` does.
 _TOP = _node("TopK", ["logits", "outer/top_k"], ["choice/top", "choice/order"], axis=1)
 _TOP_K_SCORES = [_node("Add", ["choice/top", "choice/noise"], ["choice/scores"])]
-# The sums of sampling.py's `_scores_of_top_p`. Its softmax may differ in the last bit: of two million characters none
-# came out otherwise. What onnxruntime takes into a Scan is always written by it.
+# `_scores_of_top_p` of sampling.py. The two softmaxes may differ in the last bit; of two million characters that were
+# tried none came out differently. A model never mixes the two: either all its texts are written here or none.
 _TOP_P_SCORES = [
     _node("Div", ["choice/top", "outer/temperature"], ["choice/scaled"]),
     _node("Softmax", ["choice/scaled"], ["choice/probabilities"], axis=1),
@@ -220,9 +242,9 @@ _CHOICES: dict[Choice, list[Message]] = {
     "top-k": [_TOP, *_TOP_K_SCORES, *_ID_OF_HIGHEST],
     "top-p": [_TOP, *_TOP_P_SCORES, *_ID_OF_HIGHEST],
 }
-_K = _Value("outer/top_k", _INT64, (1,))
-_SETTINGS: dict[Choice, list[_Value]] = {
+_K = _Tensor("outer/top_k", _INT64, (1,))
+_SETTINGS: dict[Choice, list[_Tensor]] = {
     "all": [],
     "top-k": [_K],
-    "top-p": [_K, _Value("outer/top_p", _FLOAT, (1,)), _Value("outer/temperature", _FLOAT, (1,))],
+    "top-p": [_K, _Tensor("outer/top_p", _FLOAT, (1,)), _Tensor("outer/temperature", _FLOAT, (1,))],
 }

@@ -1,4 +1,7 @@
-"""The readers and writers of one model file: sessions that do many characters a call, each made when first wanted."""
+"""The Scan models of one model file (`scan.py`) in onnxruntime: one call does many steps, each of one character a text.
+
+There is one session for reading and one for each kind of choice when writing, opened when it is first needed.
+"""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -11,10 +14,11 @@ import onnxruntime
 
 from charrnn.arrays import Ids, Logits, State
 from charrnn.errors import ModelFileError
-from charrnn.runtime.layers import Sizes
-from charrnn.runtime.sampling import Noise, SamplingConfig, bounded
+from charrnn.runtime.layers import StateSizes
+from charrnn.runtime.sampling import Noise, bounded
 from charrnn.runtime.scan import Choice, StepGraph, reading_graph, writing_graph
 from charrnn.runtime.session import open_session, run_session
+from charrnn.sampling_config import SamplingConfig
 
 __all__ = ["ScanSessions"]
 
@@ -22,14 +26,17 @@ _Kind: TypeAlias = Choice | Literal["read"]
 
 
 class _Scan(NamedTuple):
+    """A session, and the names of its inputs in the order that `scan.py` gives them."""
+
     session: onnxruntime.InferenceSession
     input_names: list[str]
 
 
 class ScanSessions:
-    """Reads and writes as `StepModel` does, through Scan. Threads may share it."""
+    """Reads and writes what a `StepModel` does step by step, in one call. Threads may share it."""
 
-    def __init__(self, content: bytes, sizes: Sizes, V: int) -> None:
+    def __init__(self, content: bytes, sizes: StateSizes, V: int) -> None:
+        """content: of the model file. sizes: (L, H) of each kind of state, by name."""
         self._content = content
         self._sizes = sizes
         self._V = V
@@ -37,9 +44,10 @@ class ScanSessions:
         self._lock = Lock()
 
     def read(self, tokens: Ids, state: State) -> tuple[Logits, State] | None:
-        """Read `tokens` int64 [T, batch]: the logits [T, batch, V] after each, and the state after all.
+        """Read `tokens` int64 [T, batch]: T steps.
 
-        None where onnxruntime does not take the file's graph into a Scan.
+        Returns the logits [T, batch, V] after each step, and the state after the last.
+        None where onnxruntime refuses the file's graph as the body of a Scan. Raises ModelFileError.
         """
         results = self._run("read", state, [tokens])
         if results is None:
@@ -50,9 +58,10 @@ class ScanSessions:
     def write(
         self, token: Ids, state: State, noise: Noise, config: SamplingConfig
     ) -> tuple[npt.NDArray[np.int64], State] | None:
-        """Read `token` int64 [batch], choose the next one by the noise [T, batch, K], and so on, T times.
+        """Read `token` int64 [batch] and choose the next one; read that, and so on: T steps for noise [T, batch, K].
 
-        Returns the choices int64 [T, batch], and the state before the last of them is read; None as `read` does.
+        Returns the chosen ids int64 [T, batch], and the state before the last of them is read.
+        None where onnxruntime refuses the file's graph as the body of a Scan. Raises ModelFileError.
         """
         kind, settings = self._choice(config)
         results = self._run(kind, state, [token, noise, *settings])
@@ -62,7 +71,7 @@ class ScanSessions:
         return ids, state
 
     def _choice(self, config: SamplingConfig) -> tuple[Choice, list[npt.NDArray[Any]]]:
-        """The kind of writer that `config` needs, and its further inputs."""
+        """The choice that `config` asks for, and the inputs that `writing_graph` has for it."""
         if config.temperature == 0 or (not config.top_k and config.top_p == 1):
             return "all", []
         top_k = np.array([min(config.top_k or self._V, self._V)])
@@ -74,31 +83,34 @@ class ScanSessions:
     def _run(
         self, kind: _Kind, state: State, others: list[npt.NDArray[Any]]
     ) -> tuple[State, list[npt.NDArray[Any]]] | None:
-        """The state afterwards, and the outputs that come after it."""
-        scan = self._scan(kind)
+        """Run a Scan on the state and its `others` of inputs; the state after it, and its other outputs."""
+        scan = self._opened(kind)
         if scan is None:
             return None
-        values = [*self._apart(state), *others]
+        values = [*self._split(state), *others]
         results = run_session(scan.session, dict(zip(scan.input_names, values, strict=True)))
-        carried = len(values) - len(others)
-        return self._together(results[:carried]), results[carried:]
+        num_states = len(values) - len(others)
+        return self._joined(results[:num_states]), results[num_states:]
 
-    def _apart(self, state: State) -> Sequence[npt.NDArray[np.float32]]:
+    def _split(self, state: State) -> Sequence[npt.NDArray[np.float32]]:
+        """The state as the Scan takes it: arrays [batch, H] for its layers, or [L, batch, H] as it is."""
         return [layer for part in state for layer in part] if self._step.by_layer else state
 
-    def _together(self, carried: list[npt.NDArray[np.float32]]) -> State:
+    def _joined(self, parts: list[npt.NDArray[np.float32]]) -> State:
+        """The state whose `_split` is `parts`."""
         if not self._step.by_layer:
-            return tuple(carried)
-        layers = iter(carried)
+            return tuple(parts)
+        layers = iter(parts)
         return tuple(np.stack([next(layers) for _ in range(L)]) for L, _ in self._sizes.values())
 
-    def _scan(self, kind: _Kind) -> _Scan | None:
+    def _opened(self, kind: _Kind) -> _Scan | None:
         with self._lock:
             if kind not in self._scans:
                 self._scans[kind] = self._open(kind)
             return self._scans[kind]
 
     def _open(self, kind: _Kind) -> _Scan | None:
+        """None where onnxruntime does not load the model: a name in the file may be one of ours, for example."""
         try:
             graph = reading_graph(self._step) if kind == "read" else writing_graph(self._step, kind)
             session = open_session(graph)

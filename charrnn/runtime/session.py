@@ -1,4 +1,4 @@
-"""From a path to an onnxruntime session: every way in which a file can fail to be an ONNX model, as one line."""
+"""From a path to an onnxruntime session. Whatever is wrong with a file or its graph raises ModelFileError, one line."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,8 @@ from charrnn.errors import ModelFileError, reason
 
 __all__ = ["find_model_file", "open_session", "read_model_file", "run_session"]
 
-# onnxruntime's exceptions share no base but Exception; its bindings add RuntimeError and ValueError, and a corrupt
-# size asks for more memory than there is.
+# What onnxruntime raises has no common base but Exception. Its Python bindings also raise RuntimeError and ValueError,
+# and a damaged size in a file asks for more memory than there is.
 ORT_ERRORS: tuple[type[Exception], ...] = (
     ort_errors.EPFail,
     ort_errors.Fail,
@@ -30,12 +30,12 @@ ORT_ERRORS: tuple[type[Exception], ...] = (
     MemoryError,
 )
 
-# How onnxruntime says that it does not know a file's opset, or its IR version.
+# What is in onnxruntime's message where a file's opset or IR version is newer than it knows.
 _NEWER_THAN_ORT = ("only *guarantees* support for models", "Unsupported model IR version")
 _MAX_FILE_BYTES = 2**31 - 1
 """The most that one protobuf message, and so one ONNX file, can hold."""
 _LOG_NOTHING = 4
-# A session is told to be silent, but what a damaged size makes of an allocation is said by the logger of them all.
+# Sessions are opened silent, but a failed allocation (of a damaged size) is logged by the global logger.
 onnxruntime.set_default_logger_severity(_LOG_NOTHING)
 
 
@@ -50,7 +50,7 @@ def find_model_file(path: Path) -> Path:
             return path
         if inside.is_file():
             return inside
-    except OSError as error:  # a prompt in the place of the model is too long for a name, for one
+    except OSError as error:  # the name is too long, for example: a prompt was given in the place of the model
         raise ModelFileError(f"{path}: {_unreadable(error)}") from error
     raise ModelFileError(
         f"{path} is a directory without a model.onnx: if it is a run, write one with `charrnn-export {path}`"
@@ -63,17 +63,18 @@ def open_session(content: bytes) -> onnxruntime.InferenceSession:
     Raises ModelFileError, whose message does not name the path.
     """
     options = onnxruntime.SessionOptions()
-    # A step is too small to share among threads: a second one only spins.
+    # A step is too little work to share among threads: a second one would only wait, busily.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = _LOG_NOTHING
-    # The few kilobytes of a step come faster from malloc than from an arena: 0.3 to 0.8 us of 5 to 20 a character.
+    # The few kilobytes that a step needs come faster from malloc than from onnxruntime's arena: that saves 0.3 to 0.8
+    # of 5 to 20 us a character.
     options.enable_cpu_mem_arena = False
-    # The contract is one self-contained file. Looking for a second one where none can be keeps a hostile file from
-    # pulling in any other of this machine.
+    # The contract is one self-contained file. A hostile file could name any other file of this machine for its weights:
+    # onnxruntime looks for them in a folder that cannot have any.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
     try:
-        # With its fallback on, onnxruntime prints some errors to standard output and tries again.
+        # With its fallback on, onnxruntime would print some errors to standard output and try again.
         session = onnxruntime.InferenceSession(
             content, options, providers=["CPUExecutionProvider"], enable_fallback=False
         )
@@ -85,14 +86,14 @@ def open_session(content: bytes) -> onnxruntime.InferenceSession:
                 f"it needs a newer onnxruntime than {onnxruntime.__version__}: pip install --upgrade onnxruntime"
             ) from error
         raise ModelFileError("it is not an ONNX model, or a damaged one: export or copy it again") from error
-    session._model_bytes = None  # what it has read it would keep for as long as it lives, to be made once more
+    session._model_bytes = None  # it would keep the content for its lifetime, in case that it has to be opened again
     return session
 
 
 def run_session(
     session: onnxruntime.InferenceSession, feeds: Mapping[str, npt.NDArray[Any]], outputs: Sequence[str] | None = None
 ) -> list[Any]:
-    """Run `session` and return `outputs`, all where None. Raises ModelFileError."""
+    """Run `session` once and return its `outputs`; None is all of them. Raises ModelFileError."""
     try:
         results: list[Any] = session.run(outputs, feeds)
     except ORT_ERRORS as error:
@@ -101,7 +102,10 @@ def run_session(
 
 
 def read_model_file(path: Path) -> bytes:
-    """The content of a file that can be an ONNX file by its size. Raises ModelFileError, which does not name it."""
+    """The content of a file whose size is possible for an ONNX file.
+
+    Raises ModelFileError, whose message does not name the path.
+    """
     try:
         size_bytes = path.stat().st_size
         if size_bytes == 0:

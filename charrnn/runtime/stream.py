@@ -1,4 +1,7 @@
-"""Text that goes on: an iterator that lets a model read what it writes, and knows where it stands."""
+"""Texts as iterators: a model continues a prompt by reading each character that it has just written.
+
+The `state` of such a stream is a `TextState`: where the text stands, from which another stream can continue it.
+"""
 
 import time
 from abc import abstractmethod
@@ -18,35 +21,35 @@ from charrnn.text.vocabulary import Vocabulary
 
 __all__ = ["IdStream", "TextStream", "encode_prompt", "start_id", "start_state", "stream_ids"]
 
-Shown = TypeVar("Shown")
+Item = TypeVar("Item")
 
-# How far to write ahead: as long as it looks live.
+# The model writes a block of characters at a time, as long as a reader does not notice that they come in blocks.
 _BLOCK_SECONDS = 0.02
-_BLOCK_CHARACTERS = 128
+_BLOCK_CHARS = 128
 
 
-class _Stream(Iterator[Shown]):
-    """Writes ahead in blocks and shows one position at a time. It belongs to one thread; its model may have many."""
+class _Stream(Iterator[Item]):
+    """Lets the model write a block of characters ahead, and yields an item for each. For one thread alone."""
 
     def __init__(self, model: StepModel, start: TextState, sampler: Sampler, length: int | None) -> None:
-        """Raises ConfigError where `length` is below 1; None never ends."""
+        """length: characters to write; None is without end. Raises ConfigError where it is below 1."""
         if length is not None and length < 1:
             raise ConfigError(f"length is {length}: it must be at least 1")
         self._model = model
         self._sampler = sampler
         self._length = length
         self._written = 0
-        self._ahead = 1  # the first character is shown as soon as there is one
-        self._before = self._after = start
+        self._block_length = 1  # so that the first character is there as soon as it can be
         self._block: npt.NDArray[np.int64] = np.empty((0, sampler.num_samples), np.int64)
-        self._pending: Iterator[Shown] = iter(())
+        self._before_block = self._after_block = start
+        self._pending: Iterator[Item] = iter(())  # what is still to be yielded of the block
 
     def __iter__(self) -> Self:
         return self
 
-    def __next__(self) -> Shown:
-        for shown in self._pending:
-            return shown
+    def __next__(self) -> Item:
+        for item in self._pending:
+            return item
         self._write_block()
         return next(self._pending)
 
@@ -55,59 +58,63 @@ class _Stream(Iterator[Shown]):
         """Where the text stands after what was yielded, to continue from."""
         yielded = len(self._block) - length_hint(self._pending)
         if yielded == len(self._block):
-            return self._after
-        before = self._before.rows(self._sampler.num_samples)
+            return self._after_block
+        before = self._before_block.rows(self._sampler.num_samples)
         return TextState(before.memory, np.concatenate([before.unread, self._block[:yielded]]))
 
     def _write_block(self) -> None:
         if self._written == self._length:
             raise StopIteration
-        length = self._ahead if self._length is None else min(self._ahead, self._length - self._written)
+        length = self._block_length
+        if self._length is not None:
+            length = min(length, self._length - self._written)
         started = time.perf_counter()
-        block, after = self._model.write(self._after, self._sampler, length)
+        block, after = self._model.write(self._after_block, self._sampler, length)
         quick = time.perf_counter() - started < _BLOCK_SECONDS / 2
-        self._ahead = min(2 * self._ahead, _BLOCK_CHARACTERS) if quick else max(self._ahead // 2, 1)
-        self._before, self._after = self._after, after
-        self._block, self._pending = block, iter(self._show(block))
+        self._block_length = min(2 * self._block_length, _BLOCK_CHARS) if quick else max(self._block_length // 2, 1)
+        self._before_block, self._after_block = self._after_block, after
+        self._block, self._pending = block, iter(self._items(block))
         self._written += len(block)
 
     @abstractmethod
-    def _show(self, block: npt.NDArray[np.int64]) -> Iterable[Shown]:
-        """What to yield for each position of `block` [T, batch]."""
+    def _items(self, block: npt.NDArray[np.int64]) -> Iterable[Item]:
+        """What to yield for each of the T rows of `block` [T, batch]."""
 
 
 class IdStream(_Stream[npt.NDArray[np.int64]]):
-    """An iterator of ids [batch], one for each row of texts that are written side by side."""
+    """An iterator of ids int64 [batch], the next character of each of the texts that are written side by side."""
 
-    def _show(self, block: npt.NDArray[np.int64]) -> Iterable[npt.NDArray[np.int64]]:
+    def _items(self, block: npt.NDArray[np.int64]) -> Iterable[npt.NDArray[np.int64]]:
         return list(block)
 
 
 class TextStream(_Stream[str]):
-    """An iterator of str, one character each. `state` is where the text stands after what was yielded.
+    """An iterator of str, each one character. `state` is where the text stands after what was yielded.
 
     A stream belongs to one thread; any number of streams can run on one model at the same time.
     """
 
-    def _show(self, block: npt.NDArray[np.int64]) -> Iterable[str]:
+    def _items(self, block: npt.NDArray[np.int64]) -> Iterable[str]:
         return self._model.vocabulary.decode(block[:, 0])
 
 
 def stream_ids(
     model: StepModel, prompt_ids: Ids, *, length: int | None, sampler: Sampler, state: TextState | None = None
 ) -> IdStream:
-    """Continue a prompt `sampler.num_samples` times at once; yields ids [num_samples], `length` times (None: for ever).
+    """Continue a prompt `sampler.num_samples` times, side by side.
 
-    prompt_ids: integers [T]. Where T is 0 the text starts as after a line's end (see `start_id`).
-    state: of one text or of num_samples texts, that the prompt continues.
+    prompt_ids: integers [T]. Where T is 0, the text starts as after the end of a line (see `start_id`).
+    length: how many times ids [num_samples] are yielded; None is without end.
+    state: of one text, or of num_samples texts, that the prompt continues; None begins a new text.
     Raises ConfigError and VocabularyError at the call, before anything is yielded.
     """
     return IdStream(model, start_state(model, prompt_ids, sampler.num_samples, state), sampler, length)
 
 
 def start_state(model: StepModel, prompt_ids: Ids, batch: int, state: TextState | None) -> TextState:
-    """Where a text stands, or `batch` texts, after `state` (None: nothing) and a prompt [T] that is still to be read.
+    """Where a text, or `batch` texts, stand that begin with the prompt [T], which is yet to be read.
 
+    state: where the texts stood that the prompt continues; None begins a new text.
     Raises ConfigError where the state is of another model or number of texts, VocabularyError for ids out of range.
     """
     V = len(model.vocabulary)
@@ -126,8 +133,8 @@ def start_state(model: StepModel, prompt_ids: Ids, batch: int, state: TextState 
     return TextState(state.memory, np.concatenate([state.unread, np.repeat(prompt, texts, axis=1)]))
 
 
-class Reader(Protocol):
-    """What encoding a prompt asks of a model; `OnnxModel` is one."""
+class PromptReader(Protocol):
+    """What encoding a prompt needs of a model; `OnnxModel` has it."""
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -138,12 +145,15 @@ class Reader(Protocol):
         """What was done to the corpus."""
 
 
-def encode_prompt(model: Reader, prompt: str, *, skip_unknown: bool = False) -> Ids:
-    """The ids [T] of the normalised prompt. Raises VocabularyError unless `skip_unknown` leaves the unknown out."""
+def encode_prompt(model: PromptReader, prompt: str, *, skip_unknown: bool = False) -> Ids:
+    """The ids [T] of the normalised prompt.
+
+    skip_unknown: leave out characters that the vocabulary lacks; otherwise they raise VocabularyError.
+    """
     return model.vocabulary.encode(model.normaliser(prompt), skip_unknown=skip_unknown)
 
 
 def start_id(vocabulary: Vocabulary) -> int:
-    """The character that stands, unseen, before a text without a prompt: newline, else space, else the first."""
+    """The id that is read, but not shown, before a text without a prompt: of newline, else of space, else 0."""
     characters = vocabulary.characters
     return next((characters.index(start) for start in "\n " if start in characters), 0)

@@ -1,13 +1,16 @@
 """Text from the model in training, by the sampler that the exported model will have."""
 
+from typing import Unpack
+
 import numpy as np
 import torch
 
 from charrnn.arrays import Ids, Logits, State
 from charrnn.model import CharRNN
-from charrnn.runtime.sampling import Sampler, SamplingConfig
+from charrnn.runtime.sampling import Sampler
 from charrnn.runtime.step_model import StepModel
 from charrnn.runtime.stream import stream_ids
+from charrnn.sampling_config import SamplingConfig, SamplingSettings
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.evaluation import TorchPredictor
 
@@ -34,12 +37,15 @@ class TorchStep(TorchPredictor, StepModel):
 
 
 def write_sample(
-    model: CharRNN, vocabulary: Vocabulary, prompt: str, *, length: int, temperature: float, seed: int
+    model: CharRNN, vocabulary: Vocabulary, prompt: str, *, length: int, seed: int, **settings: Unpack[SamplingSettings]
 ) -> str:
-    """`prompt`, already normalised, and `length` characters that the model puts after it."""
+    """`prompt`, already normalised, and `length` characters that the model puts after it.
+
+    settings: the fields of `SamplingConfig`.
+    """
     was_training = model.training
     model.eval()
-    sampler = Sampler(SamplingConfig(temperature=temperature), seed, 1)
+    sampler = Sampler(SamplingConfig(**settings), seed, 1)
     ids = stream_ids(TorchStep(model, vocabulary), vocabulary.encode(prompt), length=length, sampler=sampler)
     text = prompt + vocabulary.decode(np.concatenate(list(ids)))
     model.train(was_training)

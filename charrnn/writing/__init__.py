@@ -1,1 +1,5 @@
-"""What charrnn-sample writes: texts, scores, on standard output."""
+"""What charrnn-sample does with a model: `texts` and `scores`, written to standard output.
+
+`options` is what the user asks for, `input` and `output` are the streams and files; the other modules serve these.
+The third thing that it does, the editor of --interactive, is charrnn.autocomplete.
+"""

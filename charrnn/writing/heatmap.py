@@ -1,4 +1,4 @@
-"""The heatmap that a file's name asks for."""
+"""--heatmap: the kind of picture that the ending of a file's name asks for."""
 
 import importlib.util
 from pathlib import Path
@@ -12,13 +12,16 @@ __all__ = ["heatmap_of"]
 
 
 def heatmap_of(name: str) -> Heatmap:
-    """The heatmap that the file's name asks for. Raises ConfigError where it is neither HTML nor a PNG that can be."""
+    """The heatmap to be written to the file `name`, as HTML or PNG by its ending.
+
+    Raises ConfigError for another ending, and for PNG where there is no matplotlib.
+    """
     path = Path(name)
     kind = path.suffix.lower()
     try:
         path.lstat()
     except OSError:
-        pass  # it is not there yet, or what is wrong is said by what writes it
+        pass  # it does not exist yet; any other problem is reported when it is written
     except ValueError as error:
         raise ConfigError(f"--heatmap {name!r} is no name of a file ({reason(error)}): give another") from error
     if kind in (".html", ".htm"):

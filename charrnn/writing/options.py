@@ -1,13 +1,15 @@
-"""What charrnn-sample is asked for."""
+"""What the user asks of charrnn-sample."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from charrnn.sampling_config import SamplingConfig
 
 __all__ = ["Options"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the command line asks for; the flags' help says what each means."""
+    """The values of the flags; `cli/sample_flags.py` has what each means, as its help."""
 
     model: str
     prompt: str = ""
@@ -17,10 +19,8 @@ class Options:
     endless: bool = False
     stop: str | None = None
     num_samples: int = 1
-    temperature: float = 1.0
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
     temperatures: tuple[float, ...] | None = None
-    top_k: int = 0
-    top_p: float = 1.0
     seed: int | None = None
     interactive: bool = False
     score: str | None = None

@@ -12,15 +12,15 @@ __all__ = ["COMMAND", "Write", "say", "standard_output"]
 
 COMMAND = "charrnn-sample"
 Write = Callable[[str], object]
-"""What takes a piece of text."""
+"""A function that writes a piece of text."""
 
 
 @contextmanager
 def standard_output() -> Iterator[Write]:
-    """What writes to standard output: UTF-8 and bare newlines in every locale, exactly.
+    """Yields what writes text to standard output: as UTF-8 and with bare newlines, whatever the locale.
 
-    A terminal gets it at once, and of control characters what can be seen: none of them is obeyed. All is written when
-    it ends. Raises CharRNNError where a disk is full.
+    A terminal gets each text at once, and symbols in the place of control characters, which it would obey. At the end
+    of the `with` block everything is written. Raises CharRNNError where that fails, as on a full disk.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="strict", newline="\n")

@@ -16,15 +16,18 @@ from charrnn.pages.coloured_text import Heatmap
 from charrnn.runtime import OnnxModel
 from charrnn.scores import ScoredBlock, Scores, score_blocks
 from charrnn.writing.heatmap import heatmap_of
+from charrnn.writing.input import decoded, read_blocks, source_name
 from charrnn.writing.options import Options
 from charrnn.writing.output import say, standard_output
-from charrnn.writing.prompt import decoded, read_blocks, source_name
 
 __all__ = ["write_scores"]
 
 
 def write_scores(options: Options, load: Callable[[Options], OnnxModel]) -> None:
-    """Write the scores of the text that `options` name to standard output, and its heatmap to a file."""
+    """Write the scores of the text that `options` name to standard output, and its heatmap to a file.
+
+    load: called once the options are checked. Raises CharRNNError.
+    """
     assert options.score is not None
     heatmap = None if options.heatmap is None else heatmap_of(options.heatmap)
     if options.heatmap is not None and _is_one_file(options.heatmap, options.score):
@@ -58,7 +61,7 @@ def _is_one_file(one: str, other: str) -> bool:
 
 
 class _Encoded(Iterable[Ids]):
-    """The ids of a text, a piece at a time, and what was met on the way."""
+    """The ids of a text, a piece at a time; what it has seen of the text stands in its attributes."""
 
     def __init__(self, model: OnnxModel, source: str, pieces: Iterable[str], skip_unknown: bool) -> None:
         self._model, self._source, self._pieces, self._skip = model, source, pieces, skip_unknown
@@ -83,7 +86,7 @@ class _Encoded(Iterable[Ids]):
 
 
 def _with_progress(blocks: Iterable[ScoredBlock]) -> Iterator[ScoredBlock]:
-    """Tell on one line of the terminal, after each block, what was scored so far."""
+    """Pass `blocks` on, and after each show on one line of the terminal what was scored so far."""
     nats, characters, line = 0.0, 0, ""
     try:
         for block in blocks:

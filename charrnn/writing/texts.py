@@ -1,17 +1,18 @@
-"""charrnn-sample's own task: continuations of a prompt, as plain text, for several temperatures, or as JSON."""
+"""charrnn-sample without --score and --interactive: continuations of a prompt, as plain text or as JSON."""
 
 import json
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from typing import Any
 
 from charrnn.errors import ConfigError, VocabularyError
 from charrnn.runtime import OnnxModel, Sampler, SamplingConfig, fresh_seed
 from charrnn.writing.continuations import Continuations
+from charrnn.writing.input import encode_prompt, from_command_line, read_prompt
 from charrnn.writing.options import Options
 from charrnn.writing.output import Write, say, standard_output
-from charrnn.writing.prompt import encode_prompt, from_command_line, read_prompt
 from charrnn.writing.screen_text import side_by_side
 
 __all__ = ["write_texts"]
@@ -22,42 +23,52 @@ _MAX_KEPT_CHARS = 10**8
 
 
 def write_texts(options: Options, load: Callable[[Options], OnnxModel]) -> None:
-    """Write what `options` ask for to standard output."""
-    temperatures = options.temperatures or (options.temperature,)
-    configs = [SamplingConfig(temperature=t, top_k=options.top_k, top_p=options.top_p) for t in temperatures]
+    """Write the texts that `options` ask for to standard output, and what the user is to know to standard error.
+
+    load: called once the options are checked. Raises CharRNNError.
+    """
     seed = fresh_seed() if options.seed is None else options.seed
-    samplers = [Sampler(config, seed, options.num_samples) for config in configs]
-    _check_memory(options, len(temperatures))
+    samplers = [Sampler(config, seed, options.num_samples) for config in _configs(options)]
+    _check_memory(options, len(samplers))
     model = load(options)
     prompt = read_prompt(options)
     prompt_ids, left_out = encode_prompt(model, prompt, skip_unknown=options.skip_unknown)
-    write = _write_json if options.json else _write_one if options.temperatures is None else _write_several
-    made = [
+    continuations = [
         Continuations(
             model,
             prompt_ids,
             sampler,
             length=None if options.endless else options.length,
             stop=_stop(model, options.stop),
-            keep=write is not _write_one,
+            keep=options.json or options.temperatures is not None,
         )
         for sampler in samplers
     ]
-    if left_out and not options.quiet:
-        say(f"left out of the prompt: {', '.join(map(repr, left_out))}")
-    if prompt and not len(prompt_ids) and not options.quiet:
-        say("nothing is left of the prompt as the model reads it (--verbose shows its normaliser and its vocabulary)")
-    if options.seed is None and any(temperatures) and not (options.quiet or options.json):  # JSON has the seed
-        say(f"seed {seed} (--seed {seed} writes this text again)")
+    if not options.quiet:
+        _say_what_is_lost(prompt, left_out, nothing_left=not len(prompt_ids))
+        if options.seed is None and not options.json and any(s.config.temperature for s in samplers):  # JSON has it
+            say(f"seed {seed} (--seed {seed} writes this text again)")
     with standard_output() as out:
-        write(out, made, samplers, seed, options)
+        if options.json:
+            _write_json(out, continuations, options)
+        elif options.temperatures is None:
+            _write_samples(out, continuations[0])
+        else:
+            _write_temperatures(out, continuations)
     if options.verbose:
-        for each in made:
+        for each in continuations:
             say(f"{each.total_chars:,} characters in {each.seconds:.3f} s: {_per_second(each):,.0f} a second")
 
 
-def _check_memory(options: Options, temperatures: int) -> None:
-    texts = options.num_samples * temperatures
+def _configs(options: Options) -> list[SamplingConfig]:
+    """One for each temperature that is asked for."""
+    if options.temperatures is None:
+        return [options.sampling]
+    return [replace(options.sampling, temperature=temperature) for temperature in options.temperatures]
+
+
+def _check_memory(options: Options, num_samplers: int) -> None:
+    texts = options.num_samples * num_samplers
     if (texts > 1 or options.json) and texts * options.length > _MAX_KEPT_CHARS:
         raise ConfigError(
             f"{texts:,} texts of {options.length:,} characters are held in memory until they are written, "
@@ -79,65 +90,70 @@ def _stop(model: OnnxModel, stop: str | None) -> str:
     return text
 
 
+def _say_what_is_lost(prompt: str, left_out: list[str], *, nothing_left: bool) -> None:
+    if left_out:
+        say(f"left out of the prompt: {', '.join(map(repr, left_out))}")
+    if prompt and nothing_left:
+        say("nothing is left of the prompt as the model reads it (--verbose shows its normaliser and its vocabulary)")
+
+
 def _per_second(made: Continuations) -> float:
     return made.total_chars / made.seconds if made.seconds else 0.0
 
 
-# The forms of output. An interrupted text ends like a whole one.
+# The forms of output. Each writes in a `finally` what was made until an interruption, in the form of a whole text.
 
 
-def _write_one(out: Write, made: list[Continuations], *_: object) -> None:
-    """The first text as it is made, and the others, which are made in the same batch, after it."""
-    (only,) = made
-    out(only.prompt)
+def _write_samples(out: Write, made: Continuations) -> None:
+    """The first text while it is made, then the others, which are made in the same batch."""
+    out(made.prompt)
     try:
-        only.make(out)
+        made.make(out)
     finally:
-        for row in range(1, only.num_samples):
-            out(f"\n\n{only.text(row)}")
+        for row in range(1, made.num_samples):
+            out(f"\n\n{made.text(row)}")
         out("\n")
 
 
-def _write_several(out: Write, made: list[Continuations], samplers: list[Sampler], *_: object) -> None:
-    """The texts of each temperature, side by side where a terminal is wide enough, else one under the other."""
-    titles = [f"temperature {sampler.config.temperature}" for sampler in samplers]
+def _write_temperatures(out: Write, continuations: list[Continuations]) -> None:
+    """The texts of each temperature: side by side where a terminal is wide enough, else one under the other."""
+    titles = [f"temperature {each.config.temperature}" for each in continuations]
     columns = shutil.get_terminal_size().columns
-    if sys.stdout.isatty() and columns >= len(made) * (_MIN_COLUMN_CELLS + 3):
+    if sys.stdout.isatty() and columns >= len(continuations) * (_MIN_COLUMN_CELLS + 3):
         try:
-            for each in made:
-                each.make(_nothing)
+            for each in continuations:
+                each.make(_show_nothing)
         finally:
-            texts = ["\n\n".join(map(each.text, range(each.num_samples))) for each in made]
+            texts = ["\n\n".join(map(each.text, range(each.num_samples))) for each in continuations]
             out(side_by_side(titles, texts, columns))
         return
-    for number, (title, each) in enumerate(zip(titles, made, strict=True)):
+    for number, (title, each) in enumerate(zip(titles, continuations, strict=True)):
         out("\n" * (number > 0) + f"--- {title} ---\n")
-        _write_one(out, [each])
+        _write_samples(out, each)
 
 
-def _write_json(out: Write, made: list[Continuations], samplers: list[Sampler], seed: int, options: Options) -> None:
-    """An object a line for each text, in ASCII: the separators of Unicode do not break its line."""
-    for each, sampler in zip(made, samplers, strict=True):
+def _write_json(out: Write, continuations: list[Continuations], options: Options) -> None:
+    """A line for each text, a JSON object in ASCII: some readers would break a line at Unicode's line separators."""
+    for each in continuations:
         try:
-            each.make(_nothing)
+            each.make(_show_nothing)
         finally:
-            settings = vars(sampler.config) | {"length": options.length, "stop": options.stop}
             for row in range(each.num_samples):
-                out(json.dumps(_record(each, row, seed, settings)) + "\n")
+                out(json.dumps(_record(each, row, options)) + "\n")
 
 
-def _record(made: Continuations, row: int, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
-    whole = made.length(row) == settings["length"]
+def _record(made: Continuations, row: int, options: Options) -> dict[str, Any]:
+    whole = made.length(row) == options.length
     return {
         "text": made.text(row),
         "prompt": made.prompt,
         "ended_by": "stop" if made.stopped(row) else "length" if whole else "interruption",
-        "seed": seed,
+        "seed": made.seed,
         "sample": row,
-        "settings": settings,
+        "settings": asdict(made.config) | {"length": options.length, "stop": options.stop},
         "characters_per_second": round(_per_second(made), 1),
     }
 
 
-def _nothing(_: str) -> None:
-    """Show no text while it is made."""
+def _show_nothing(_: str) -> None:
+    """For texts that are written when they are whole."""

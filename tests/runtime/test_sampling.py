@@ -155,23 +155,6 @@ def test_a_huge_temperature_draws_uniformly(top_p: float) -> None:
     assert counts.min() > 0.7 * 3000 / V
 
 
-@pytest.mark.parametrize(
-    ("settings", "named"),
-    [
-        ({"temperature": -0.1}, "temperature is -0.1"),
-        ({"temperature": math.nan}, "temperature is nan"),
-        ({"temperature": math.inf}, "temperature is inf"),
-        ({"top_k": -1}, "top-k is -1"),
-        ({"top_p": 0.0}, "top-p is 0.0"),
-        ({"top_p": 1.01}, "top-p is 1.01"),
-        ({"top_p": math.nan}, "top-p is nan"),
-    ],
-)
-def test_a_setting_out_of_range(settings: dict[str, float], named: str) -> None:
-    with pytest.raises(ConfigError, match=named):
-        SamplingConfig(**settings)
-
-
 def test_a_seed_or_a_number_of_samples_out_of_range() -> None:
     for seed in (-1, 2**64):
         with pytest.raises(ConfigError, match=f"seed is {seed}: it must be at least 0 and below"):

@@ -40,7 +40,7 @@ def write_both(model: OnnxModel, config: SamplingConfig, seed: int, B: int, T: i
     _, memory = model.step(text.unread[0], text.memory)
     start = TextState(memory, text.unread[1:]).rows(B)
     noise = Sampler(config, seed, B).noise(T, len(model.vocabulary))
-    by_step, memory = StepModel._write(model, start.unread[0], start.memory, noise, config)
+    by_step, memory = StepModel._write_chunk(model, start.unread[0], start.memory, noise, config)
     for ours, theirs in zip(after.memory, memory, strict=True):
         # float32, sums of a few dozen products of order 1, the errors of which die out
         np.testing.assert_allclose(ours, theirs, atol=2e-5)
@@ -76,7 +76,7 @@ def test_large_weights_stand_around_the_body(tmp_path: Path) -> None:
     model = charrnn.load(HandMade(H=230).save(tmp_path / "model.onnx"))
     by_scan, by_step = write_both(model, SamplingConfig(), 1, 3, 100)
     np.testing.assert_array_equal(by_scan, by_step)
-    assert len(model._scans._step.outside) == 1
+    assert len(model._scans._step.outer_weights) == 1
 
 
 def test_weights_that_are_cast_stay_inside(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_weights_that_are_cast_stay_inside(tmp_path: Path) -> None:
     model = charrnn.load(path)
     by_scan, by_step = write_both(model, SamplingConfig(), 1, 3, 100)
     np.testing.assert_array_equal(by_scan, by_step)
-    assert model._scans._step.outside == []
+    assert model._scans._step.outer_weights == []
 
 
 def test_states_of_another_form(tmp_path: Path) -> None:

@@ -19,11 +19,11 @@ __all__ = ["decoded", "encode_prompt", "from_command_line", "read_blocks", "read
 
 _BLOCK_BYTES = 64 << 10
 _MAX_PROMPT_BYTES = 64 << 20
-"""A prompt is held in memory. What is longer is no prompt but a mistake, such as a device that never ends."""
+"""A prompt is held in memory. What is longer is a mistake, such as a device that never ends."""
 
 
 def read_prompt(options: Options) -> str:
-    """The prompt that `options` name, as it is. Raises CorpusError, ConfigError."""
+    """The prompt that `options` name, not yet normalised. Raises CorpusError, ConfigError."""
     if options.prompt_file is None:
         return from_command_line(options.prompt, "--prompt")
     source = source_name(options.prompt_file, "prompt file")
@@ -31,7 +31,10 @@ def read_prompt(options: Options) -> str:
 
 
 def from_command_line(text: str, flag: str) -> str:
-    """`text` itself, unless it was not UTF-8: the bytes that are not arrive as lone surrogates. Raises CorpusError."""
+    """The value `text` of `flag`, unchanged.
+
+    Raises CorpusError where it was not UTF-8: Python passes on such bytes of an argument as lone surrogates.
+    """
     try:
         return "".join(decoded([text.encode("utf-8", "surrogateescape")], flag))
     except UnicodeEncodeError as error:  # from Python, or from Windows, where arguments are no bytes
@@ -41,12 +44,12 @@ def from_command_line(text: str, flag: str) -> str:
 
 
 def source_name(path: str, kind: str) -> str:
-    """What messages call the file `path`, where - is standard input."""
+    """What messages call the file `path`; - is standard input."""
     return "standard input" if path == "-" else f"{kind} {path}"
 
 
 def read_blocks(path: str, source: str) -> Iterator[bytes]:
-    """The bytes of the file `path`, or of standard input where it is -. Raises CorpusError, ConfigError."""
+    """The bytes of the file `path`, or of standard input for -, a block at a time. Raises CorpusError, ConfigError."""
     if path == "-" and sys.stdin is None:
         raise ConfigError("- reads standard input, which is closed: send the text there, or name a file")
     try:
@@ -67,7 +70,10 @@ def _bounded(blocks: Iterable[bytes], source: str) -> Iterator[bytes]:
 
 
 def decoded(blocks: Iterable[bytes], source: str) -> Iterator[str]:
-    """The text of `blocks`, cut anywhere. Raises CorpusError with the offset of what is not UTF-8."""
+    """The text of `blocks`, which may be cut within a character.
+
+    Raises CorpusError with the offset of what is not UTF-8.
+    """
     return decode_blocks(blocks, name=source, remedy=_conversion)
 
 
@@ -76,11 +82,11 @@ def _conversion(encoding: str) -> str:
 
 
 def encode_prompt(model: "OnnxModel", prompt: str, *, skip_unknown: bool) -> tuple["npt.NDArray[Any]", list[str]]:
-    """The ids [T] of `prompt` and, sorted, the characters that `skip_unknown` left out. Raises VocabularyError."""
-    from charrnn.runtime import encode_prompt
+    """The ids [T] of `prompt`, and the characters that `skip_unknown` left out, sorted. Raises VocabularyError."""
+    from charrnn.runtime import encode_prompt as encode
 
     try:
-        ids = encode_prompt(model, prompt, skip_unknown=skip_unknown)
+        ids = encode(model, prompt, skip_unknown=skip_unknown)
     except VocabularyError as error:
         raise VocabularyError(f"prompt: {error} (--skip-unknown)") from error
     return ids, sorted(set(model.normaliser(prompt)) - set(model.vocabulary.characters))
