@@ -210,3 +210,8 @@ def test_the_least_and_the_most(size: int) -> None:
     ModelConfig(vocabulary_size=size, embedding_size=size, hidden_size=size, num_layers=size)
     with pytest.raises(ConfigError, match="it must be at most 1048576"):
         replace(CONFIG, hidden_size=2**20 + 1)
+
+
+def test_the_sizes_that_nobody_chose_are_the_notebook_s() -> None:
+    config = ModelConfig(vocabulary_size=V)
+    assert (config.embedding_size, config.hidden_size, config.num_layers) == (30, 500, 1)

@@ -375,6 +375,17 @@ def test_a_file_that_is_cut_short_anywhere_or_missing_is_an_error(tmp_path: Path
     assert "not a whole checkpoint" in refused(path)
 
 
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("change", [-1, 1])
+def test_a_file_of_another_size_is_told_with_both_sizes(tmp_path: Path, name: str, change: int) -> None:
+    """It says of a copy whether it broke off; that a checksum differs would not."""
+    path = write_checkpoint(tmp_path, example())
+    size = (path / name).stat().st_size
+    os.truncate(path / name, size + change)
+    expected = f"{path / name}: has {size + change} bytes, not the {size} of its manifest: use another checkpoint"
+    assert refused(path) == expected
+
+
 def test_one_flipped_bit_is_an_error(tmp_path: Path) -> None:
     """Or, where it says nothing, such as in a manifest's white space, what is read is what was written."""
     path, draw, read = write_checkpoint(tmp_path, example()), random.Random(2), 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import numpy_helper
 
-from charrnn.runtime.layers import Layers, Node, find_layers, read_node
+from charrnn.runtime.layers import Layers, Node, find_layers, name_of_weight, read_node
 from tests.runtime.handmade import HandMade
 
 PROTO = HandMade(L=2).proto()
@@ -67,3 +67,19 @@ def test_another_place(name: str, value: np.ndarray) -> None:
 @pytest.mark.parametrize("L", [1, 3])
 def test_another_number_of_layers(L: int) -> None:
     assert found(L=L) is None
+
+
+def test_a_list_that_begins_with_zeros_is_no_place() -> None:
+    """Read as one number, two zeros are the place that `axis0` is."""
+    tensor = numpy_helper.from_array(np.zeros(2, np.int64), "axis0")
+    assert found(weights=WEIGHTS | {"axis0": memoryview(tensor.SerializeToString())}) is None
+
+
+def test_a_weight_without_a_name_is_no_place() -> None:
+    tensor = numpy_helper.from_array(np.int64(0))
+    assert found(weights=WEIGHTS | {"": memoryview(tensor.SerializeToString())}) == found()
+
+
+def test_names_of_weights() -> None:
+    assert [name_of_weight(weight) for weight in WEIGHTS.values()] == list(WEIGHTS)
+    assert name_of_weight(memoryview(numpy_helper.from_array(np.int64(0)).SerializeToString())) == ""

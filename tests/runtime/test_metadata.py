@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from charrnn.errors import ModelFileError
 from charrnn.runtime import FORMAT_VERSION, ModelMetadata
 
 CONTRACT = (Path(__file__).parents[2] / "export" / "README.md").read_text(encoding="utf-8")
@@ -46,3 +47,18 @@ def test_numbers_that_json_lacks_are_not_written(example: dict[str, Any]) -> Non
     metadata.training["test_loss_nats"] = float("nan")
     with pytest.raises(ValueError, match="JSON"):
         metadata.to_properties()
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "message"),
+    [
+        ("charrnn.vocabulary", "{}", "its metadata cannot be used: "),
+        ("charrnn.normaliser", '[{"step": "shout"}]', "its metadata cannot be used: unknown normaliser 'shout'"),
+        ("charrnn.model", "{", "its metadata charrnn.model is not a JSON object: '{'"),
+        ("charrnn.model", "[" * 100_000, "its metadata charrnn.model is not a JSON object: '[["),
+    ],
+)
+def test_what_is_malformed_is_refused(example: dict[str, Any], key: str, text: str, message: str) -> None:
+    properties = {name: json.dumps(value) for name, value in example.items()}
+    with pytest.raises(ModelFileError, match=f"^{re.escape(message)}"):
+        ModelMetadata.from_properties(properties | {key: text})

@@ -1,5 +1,6 @@
 """OnnxModel computes what the file says, and refuses every file that is not to the contract."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +93,7 @@ def test_a_file_of_another_kind(tmp_path: Path, content: bytes) -> None:
 def test_an_empty_file(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.touch()
-    assert "empty" in refusal(path)
+    assert "the file is empty" in refusal(path)  # the name of the path has "empty", too
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.99])
@@ -238,3 +239,10 @@ def test_weights_that_are_not_numbers(tmp_path: Path) -> None:
 def test_the_package_exports_the_sampler() -> None:
     assert charrnn.OnnxModel is OnnxModel
     assert charrnn.generate is charrnn.runtime.generate
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.touch()
+    os.truncate(path, 2**31)
+    assert f"it has {2**31} bytes and an ONNX file at most {2**31 - 1}" in refusal(path)

@@ -190,3 +190,7 @@ def test_the_text_of_a_seed_with_top_p_is_as_the_contract_says() -> None:
             kept = np.concatenate([[0.0], np.cumsum(probabilities)[:-1]]) < top_p
             expected.append(order[row, (kept * probabilities / -np.log(next(u))).argmax()])
         np.testing.assert_array_equal(sampler.choose(LOGITS), expected)
+
+
+def test_one_text_where_nobody_says_how_many() -> None:
+    assert Sampler(SamplingConfig(), 1).noise(1, V).shape == (1, 1, V)

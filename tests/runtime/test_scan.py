@@ -212,3 +212,20 @@ def test_a_large_vocabulary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert {numbers.shape for numbers in drawn} == {(1, 1, 70_000)}
     assert sum(map(len, read)) == 2099
     assert {len(tokens) for tokens in read} == {128, 2099 % 1024}
+
+
+def test_sparse_weights_are_part_of_the_body(tmp_path: Path) -> None:
+    proto = HandMade().proto()
+    (tensor,) = (tensor for tensor in proto.graph.initializer if tensor.name == "W_o")
+    dense = numpy_helper.to_array(tensor).copy()
+    proto.graph.initializer.remove(tensor)
+    dense[::2] = 0
+    values = numpy_helper.from_array(dense[dense != 0], "W_o")
+    places = numpy_helper.from_array(np.flatnonzero(dense), "places")
+    proto.graph.sparse_initializer.append(helper.make_sparse_tensor(values, places, dense.shape))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(proto.SerializeToString())
+    model = charrnn.load(path)
+    by_scan, by_step = write_both(model, SamplingConfig(), 1, 3, 100)
+    np.testing.assert_array_equal(by_scan, by_step)
+    assert list(model._scans._scans.values()) != [None]

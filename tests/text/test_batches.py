@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from charrnn.errors import ConfigError, CorpusError
@@ -141,6 +141,7 @@ def test_steps_outside_an_epoch_are_refused(make: type[Batches]) -> None:
             batches.batch(epoch, step, EVERY_ROW)
 
 
+@example(2, 1, 2, 1, True)  # the shortest split of which anything fits
 @given(st.integers(0, 200), st.integers(1, 20), st.integers(1, 40), st.integers(1, 30), st.booleans())
 def test_an_error_names_what_fits(length_of_split: int, batch_size: int, length: int, stride: int, carry: bool) -> None:
     def make(batch_size: int, length: int, split_length: int = length_of_split) -> Batches:

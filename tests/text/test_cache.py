@@ -1,3 +1,4 @@
+import errno
 import os
 import re
 import time
@@ -55,3 +56,15 @@ def test_an_error_of_the_system_names_path_and_remedy(tmp_path: Path) -> None:
     expected = f"the cache {tmp_path} cannot be used: No space left on device; make room or set CHARRNN_CACHE to a"
     with pytest.raises(CorpusError, match=f"^{re.escape(expected)}"), using(tmp_path):
         Path("/dev/full").write_bytes(b"text")
+
+
+def test_what_another_user_abandoned_is_in_nobody_s_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    with workspace(tmp_path) as abandoned:
+        os.utime(abandoned, (0, 0))
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "rmdir", refuse)
+            with workspace(tmp_path) as path:
+                assert path.is_dir()

@@ -1,5 +1,6 @@
 import hashlib
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,17 @@ def test_a_cache_that_cannot_be_written_is_an_error(server: Server, tmp_path: Pa
     (tmp_path / "file").touch()
     with pytest.raises(CorpusError, match=r"the cache .*file/downloads cannot be used: .*; .*CHARRNN_CACHE"):
         fetch(download(server, "good"), cache_dir=tmp_path / "file")
+
+
+@pytest.mark.parametrize(("options", "seen"), [({}, True), ({"progress": True}, True), ({"progress": False}, False)])
+def test_a_terminal_sees_the_progress(
+    server: Server,
+    cache: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, bool],
+    seen: bool,
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    fetch(download(server, "good"), cache_dir=cache, **options)  # type: ignore[arg-type]
+    assert ("downloading" in capsys.readouterr().err) == seen

@@ -389,3 +389,17 @@ def test_auto_is_what_the_launcher_chose(
     monkeypatch.setattr(start_module, "cpu_flags", set)
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
     assert accelerators("auto").mixed_precision == "bf16"
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 7])
+def test_the_rows_of_the_processes_tile_the_global_batch(
+    accelerator: Accelerator, monkeypatch: pytest.MonkeyPatch, processes: int
+) -> None:
+    monkeypatch.setattr(Accelerator, "num_processes", processes)
+    shares = []
+    for process in range(processes):
+        monkeypatch.setattr(Accelerator, "process_index", process)
+        rows = learner_of(accelerator).rows
+        shares.append(range(rows.start, rows.stop))
+    assert [row for share in shares for row in share] == list(range(CONFIG.batch.size))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
