@@ -9,10 +9,17 @@ from typing import Any, TypeVar
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
+from torch import nn
 
 from charrnn.errors import CharRNNError
 
-__all__ = ["broadcast_bytes_collective", "on_all_collective", "on_main_collective"]
+__all__ = [
+    "broadcast_bytes_collective",
+    "broadcast_parameters_collective",
+    "made_on_main_collective",
+    "on_all_collective",
+    "on_main_collective",
+]
 
 T = TypeVar("T")
 SIGN_OF_LIFE_SECONDS = 5.0
@@ -34,6 +41,16 @@ def on_main_collective(accelerator: Accelerator, decide: Callable[[], T]) -> T:
         _wait_for_main(accelerator)
     result: T = _result(json.loads(broadcast_bytes_collective(accelerator, json.dumps(outcome).encode())))
     return result
+
+
+def made_on_main_collective(accelerator: Accelerator, make: Callable[[], T]) -> T | None:
+    """Run `make` on the main process, which gets what it made; the others get None. Errors as in `on_main_collective`.
+
+    For what no other process needs, or JSON cannot say.
+    """
+    made: list[T] = []
+    on_main_collective(accelerator, lambda: made.append(make()))
+    return made[0] if made else None
 
 
 def on_all_collective(accelerator: Accelerator, act: Callable[[], T]) -> T:
@@ -58,6 +75,12 @@ def broadcast_bytes_collective(accelerator: Accelerator, content: bytes, process
     if accelerator.process_index == process and content:
         buffer.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
     return bytes(broadcast(buffer, process).cpu().numpy())
+
+
+def broadcast_parameters_collective(module: nn.Module) -> None:
+    """Give `module` the main process's parameters on every process."""
+    for parameter in module.parameters():
+        parameter.data.copy_(broadcast(parameter.data))
 
 
 @contextmanager

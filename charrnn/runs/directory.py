@@ -100,9 +100,15 @@ class RunDirectory:
         return _listed({name: values for name, values in differences.items() if name not in ("run_dir", "resume")})
 
     def describe(
-        self, config: TrainConfig, text: dict[str, Any], vocabulary: Vocabulary, normaliser: Normaliser
+        self,
+        config: TrainConfig,
+        text: dict[str, Any],
+        vocabulary: Vocabulary,
+        normaliser: Normaliser,
+        *,
+        recurrence: str,
     ) -> None:
-        """Write config.json (settings, text, versions) and vocabulary.json (characters, normaliser).
+        """Write config.json (settings, backend, text, versions) and vocabulary.json (characters, normaliser).
 
         Raises RunError where the directory cannot be written.
         """
@@ -112,6 +118,7 @@ class RunDirectory:
             "charrnn": charrnn.__version__,
             "id": identity,
             "config": asdict(config),
+            "recurrence": recurrence,
             "text": text,
             "environment": {"python": platform.python_version(), "platform": platform.platform(), **tools},
         }
@@ -181,6 +188,10 @@ class Claim:
     checkpoint: Path | None
     behaviour: int
     """That of the run: see `TrainConfig.behaviour`."""
+
+    def recurrence(self) -> str:
+        """The backend that a resumed run had, as far as is known."""
+        return str(self.directory.read_description().get("recurrence", "")) if self.resumes else ""
 
     def words(self) -> list[str]:
         """What `of` makes a claim of, on a process that has not made it."""

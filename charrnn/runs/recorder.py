@@ -1,4 +1,4 @@
-"""What a user sees of a run: metrics, samples, the plot, the progress bar, W&B. Main process only."""
+"""What a user sees of a run: metrics, samples, the plot, the progress bar, messages, W&B."""
 
 import math
 from pathlib import Path
@@ -9,15 +9,16 @@ from tqdm import tqdm
 from charrnn.errors import RunError
 from charrnn.files import write_atomically
 from charrnn.runs.directory import RunDirectory
+from charrnn.runs.messages import say
 from charrnn.runs.metrics import MetricsFile, Record
 from charrnn.runs.plot import LossPlot
 from charrnn.runs.wandb_run import WandB
 
-__all__ = ["Recorder"]
+__all__ = ["NoRecorder", "Recorder"]
 
 
 class Recorder:
-    """Keeps the record of a run. samples.txt and loss.png are views of metrics.jsonl.
+    """Keeps the record of a run, on the main process. samples.txt and loss.png are views of metrics.jsonl.
 
     The record is read once, here; what an evaluation adds to the views costs the same however many came before.
     """
@@ -45,6 +46,10 @@ class Recorder:
         """Say in the bar what is going on when it stands still."""
         self._bar.set_description_str(name)
         self._bar.refresh()
+
+    def say(self, text: str) -> None:
+        """Tell on stdout what is going on."""
+        say(text)
 
     def record(self, record: Record) -> None:
         """Write what is known at a step: metrics.jsonl, samples.txt, W&B, the bar. Losses get bits per character."""
@@ -89,6 +94,34 @@ class Recorder:
             raise RunError(
                 f"{self._directory.samples}: cannot be written ({error.strerror}): free space there and resume"
             ) from error
+
+
+class NoRecorder:
+    """The recorder of the other processes: the same methods, and they do nothing."""
+
+    def advance(self) -> None:
+        """See `Recorder`."""
+
+    def stage(self, name: str) -> None:
+        """See `Recorder`."""
+
+    def say(self, text: str) -> None:
+        """See `Recorder`."""
+
+    def record(self, record: Record) -> None:
+        """See `Recorder`."""
+
+    def flush(self) -> None:
+        """See `Recorder`."""
+
+    def draw(self) -> None:
+        """See `Recorder`."""
+
+    def finish(self, results: dict[str, Any], model: Path) -> None:
+        """See `Recorder`."""
+
+    def close(self) -> None:
+        """See `Recorder`."""
 
 
 def _in_samples(record: Record) -> str:

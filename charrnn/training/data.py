@@ -63,6 +63,11 @@ class RunText:
             self.prepared.stream, self.train, **sizes, stride=config.stride, seed=seed, shuffle=shuffle
         )
 
+    def beginning(self) -> str:
+        """Up to 12 characters: the text's first line, or how that begins."""
+        prepared = self.prepared
+        return prepared.vocabulary.decode(prepared.stream.read(0, min(12, len(prepared.stream)))).splitlines()[0]
+
     def describe(self) -> dict[str, Any]:
         """What config.json and W&B say of the text."""
         return {

@@ -19,6 +19,7 @@ from charrnn.processes.failures import is_out_of_memory
 from charrnn.runs.checkpoint import Checkpoint, Progress, load_optimiser_tensors, optimiser_tensors
 from charrnn.runs.directory import as_json
 from charrnn.text.batches import Batches
+from charrnn.training.backend_choice import training_dtype
 from charrnn.training.schedule import learning_rate, warmup_steps
 
 __all__ = ["Learner"]
@@ -53,8 +54,7 @@ class Learner:
         )
         self.model = model
         self.parallel, self.optimiser = accelerator.prepare(_Loss(model), optimiser)
-        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerator.mixed_precision, torch.float32)
-        self.backend = self.model.backend(dtype)
+        self.backend = self.model.backend(training_dtype(accelerator))
         self.model.backend(torch.float32)  # in which it will be scored: what cannot do that is refused now
         self._names: dict[Tensor, str] = {parameter: name for name, parameter in self.model.named_parameters()}
         self.states: States | None = None

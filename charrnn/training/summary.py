@@ -17,7 +17,7 @@ _NUL = "\0"
 """The one character that no argument can have."""
 
 
-def opening(text: RunText, learner: Learner, hardware: str, run: str, weights: str) -> str:
+def opening(text: RunText, learner: Learner, recurrence: str, hardware: str, run: str, origin: str) -> str:
     """The text, the model, the work and the hardware, before training starts."""
     prepared = text.prepared
     sizes = ", ".join(f"{split.name} {len(split):,}" for split in (text.train, text.validation, text.test))
@@ -33,8 +33,8 @@ def opening(text: RunText, learner: Learner, hardware: str, run: str, weights: s
         ),
         *_suspects(prepared.suspects),
         f"model     {learner.num_parameters:,} parameters, {model.num_layers} x {model.hidden_size} {model.cell},"
-        f" recurrence {learner.backend}",
-        *([f"weights   {weights}"] if weights else []),
+        f" recurrence {recurrence}",
+        *([f"weights   {origin}"] if origin else []),
         f"training  {learner.total_steps:,} steps of {batch.size} x {batch.length} characters ({batch.mode}),"
         f" {_epochs(learner.total_steps / learner.batches.steps_per_epoch)}{_warm_up(learner)}",
         f"hardware  {hardware}",

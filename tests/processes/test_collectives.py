@@ -30,6 +30,12 @@ def attempt(act):
     except Exception as error:
         return [type(error).__name__, str(error)]
 
+def parameters():
+    module = torch.nn.Linear(2, 1)
+    torch.nn.init.constant_(module.weight, me + 5)
+    collectives.broadcast_parameters_collective(module)
+    return module.weight.tolist()
+
 from_1 = b"from 1" if me == 1 else b"longer than it"
 said = [
     attempt(lambda: collectives.on_main_collective(accelerator, lambda: time.sleep(3) or {"decided by": me})),
@@ -39,6 +45,9 @@ said = [
     attempt(lambda: collectives.broadcast_bytes_collective(accelerator, "é".encode() if me == 0 else b"").decode()),
     attempt(lambda: collectives.broadcast_bytes_collective(accelerator, from_1, 1).decode()),
     attempt(lambda: collectives.broadcast_bytes_collective(accelerator, b"" if me == 0 else b"not empty").decode()),
+    attempt(lambda: str(collectives.made_on_main_collective(accelerator, lambda: {me}))),
+    attempt(lambda: collectives.made_on_main_collective(accelerator, lambda: fail(RunError))),
+    attempt(parameters),
 ]
 if me == 0:
     try:
@@ -59,6 +68,7 @@ def test_two_processes_know_the_same(tmp_path: Path) -> None:
     first, second = (json.loads((tmp_path / f"{process}.json").read_text()) for process in range(2))
     lost = first.pop()
     assert (first.pop(2), second.pop(2)) == (0, 10)
+    assert (first.pop(6), second.pop(6)) == ("{0}", "None")
     assert first == second == [
         {"decided by": 0},
         ["RunError", "what is wrong: mend it"],
@@ -66,6 +76,8 @@ def test_two_processes_know_the_same(tmp_path: Path) -> None:
         "é",
         "from 1",
         "",
+        ["RunError", "what is wrong: mend it"],
+        [[5, 5]],
     ]  # fmt: skip
     (line,) = lost.splitlines()
     assert line.startswith("another process of the launch was lost (")

@@ -1,5 +1,6 @@
 """The views of the record: whole after a resumption, and as cheap to add to however much there is."""
 
+import inspect
 import json
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from charrnn.errors import RunError
 from charrnn.runs.directory import RunDirectory
 from charrnn.runs.plot import MOST_POINTS, LossPlot
-from charrnn.runs.recorder import Recorder
+from charrnn.runs.recorder import NoRecorder, Recorder
 from charrnn.runs.wandb_run import WandB
 
 PNG = b"\x89PNG"
@@ -52,6 +53,14 @@ def test_a_resumed_run_has_the_views_of_what_is_kept(tmp_path: Path) -> None:
         whole.add(record(step))
     whole.draw(tmp_path / "whole.png")
     assert (tmp_path / "whole.png").read_bytes() == picture
+
+
+def test_the_other_processes_recorder_has_the_same_methods() -> None:
+    ours, none = (
+        {name: inspect.signature(method) for name, method in vars(kind).items() if not name.startswith("_")}
+        for kind in (Recorder, NoRecorder)
+    )
+    assert none == ours
 
 
 def test_samples_that_cannot_be_written(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ accelerator = run.start(mixed_precision="no", threads=1, timeout_seconds=20)
 # One launch for all cases: the processes stay together.
 run.start = lambda **settings: accelerator
 Accelerator.end_training = Accelerator.free_memory = lambda self: None
-main, train_step, conclude = accelerator.is_main_process, Learner.train_step_collective, run._Run._finish
+main, train_step, finish = accelerator.is_main_process, Learner.train_step_collective, run._finish_collective
 
 def disk(is_full):
     # To the main process, a disk that is full: no file can grow.
@@ -35,28 +35,28 @@ def full_from_step_2(self):
     disk(self.step == 1)
     return train_step(self)
 
-def full_at_the_end(self):
+def full_at_the_end(pieces):
     disk(True)
-    conclude(self)
+    finish(pieces)
 
-def without_checkpoints(self, spoil):
-    for path in newest_first(self.directory.checkpoints) if main else []:
+def without_checkpoints(pieces, spoil):
+    for path in newest_first(pieces.directory.checkpoints) if main else []:
         spoil(path / "manifest.json")
-    conclude(self)
+    finish(pieces)
 
 CASES = {
     "record": (["--log.every", 2], {"train_step": full_from_step_2}),
     "checkpoint": (["--log.every", 9, "--checkpoint-every", 2], {"train_step": full_from_step_2}),
     "beginning": ([], {"disk": True}),
-    "end": ([], {"_finish": full_at_the_end}),
-    "damaged": ([], {"_finish": lambda self: without_checkpoints(self, lambda path: path.write_text("{}"))}),
-    "deleted": ([], {"_finish": lambda self: without_checkpoints(self, Path.unlink)}),
+    "end": ([], {"finish": full_at_the_end}),
+    "damaged": ([], {"finish": lambda pieces: without_checkpoints(pieces, lambda path: path.write_text("{}"))}),
+    "deleted": ([], {"finish": lambda pieces: without_checkpoints(pieces, Path.unlink)}),
 }
 FLAGS = "--max-steps 3 --batch.size 4 --model.hidden-size 8 --log.wandb disabled --log.sample-length 0 --threads 1"
 said = {}
 for name, (flags, changes) in CASES.items():
     Learner.train_step_collective = changes.get("train_step", train_step)
-    run._Run._finish = changes.get("_finish", conclude)
+    run._finish_collective = changes.get("finish", finish)
     disk(changes.get("disk", False))
 
     try:
