@@ -5,6 +5,7 @@ import torch
 
 from charrnn.model.backends import BACKENDS
 from charrnn.model.cells import CELLS
+from charrnn.model.measurement import measure
 from tests.model.agreement import SIZES, assert_agrees, of_tanh, problem
 
 pytestmark = [
@@ -29,3 +30,11 @@ def test_cudnn_is_cudnn(dtype: torch.dtype) -> None:
     outputs = of_tanh(BACKENDS["cudnn"].run)(*problem(6, 3, 5, dtype, "cuda"))
     assert outputs.grad_fn is not None
     assert outputs.grad_fn.name() == "CudnnRnnBackward0"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_all_that_can_run_agree_when_they_are_measured(dtype: torch.dtype) -> None:
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        found = measure(CELLS["tanh"], T=20, B=64, H=128, device=torch.device("cuda"), dtype=dtype)
+    assert not found.passed_over
+    assert found.seconds.keys() == {"graphed", "cudnn", "fused"}

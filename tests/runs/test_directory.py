@@ -33,7 +33,7 @@ def given_as(resume: str = "auto", **changes: Any) -> TrainConfig:
 def make(path: Path) -> RunDirectory:
     directory = RunDirectory(path)
     directory.claim_new()
-    directory.describe(CONFIG, TEXT, VOCABULARY, NORMALISER)
+    directory.describe(CONFIG, TEXT, VOCABULARY, NORMALISER, recurrence="fused")
     directory.unlock()
     return directory
 
@@ -55,7 +55,7 @@ def test_what_was_written_is_read(made: RunDirectory) -> None:
 def test_a_run_keeps_its_name_through_all_resumptions(made: RunDirectory, tmp_path: Path) -> None:
     name = made.identity()
     assert re.fullmatch(r"[0-9a-f]{8}", name)
-    made.describe(given_as(epochs=7), TEXT, VOCABULARY, NORMALISER)
+    made.describe(given_as(epochs=7), TEXT, VOCABULARY, NORMALISER, recurrence="fused")
     made.path.rename(tmp_path / "moved")
     assert RunDirectory(tmp_path / "moved").identity() == name
     assert make(tmp_path / "two").identity() != name
@@ -103,7 +103,7 @@ def test_a_process_that_was_killed_while_it_made_a_run_is_in_nobody_s_way(
         resumes.append(RunDirectory(run).resumes(CONFIG))
         made = RunDirectory(run)
         made.lock()
-        made.describe(CONFIG, TEXT, VOCABULARY, NORMALISER)
+        made.describe(CONFIG, TEXT, VOCABULARY, NORMALISER, recurrence="fused")
         assert made.read_vocabulary() == (VOCABULARY, NORMALISER)
         made.unlock()
     assert resumes == [False, True, True]
@@ -162,7 +162,7 @@ def test_of_two_that_begin_the_same_run_one_is_faster(tmp_path: Path) -> None:
     first.directory.claim_new()
     with pytest.raises(RunError, match="run: another process is training there"):
         second.directory.claim_new()
-    first.directory.describe(CONFIG, TEXT, VOCABULARY, NORMALISER)
+    first.directory.describe(CONFIG, TEXT, VOCABULARY, NORMALISER, recurrence="fused")
     first.directory.unlock()
     with pytest.raises(RunError, match="run: another process has just made a run there: name another --run-dir"):
         second.directory.claim_new()
