@@ -14,7 +14,7 @@ from charrnn.processes.interruptions import Interruptions
 from charrnn.processes.start import describe
 from charrnn.runs import checkpoint as checkpoints
 from charrnn.runs.checkpoint import Checkpoint
-from charrnn.runs.directory import Claim, RunDirectory
+from charrnn.runs.directory import Claim, RunDirectory, claim
 from charrnn.runs.messages import say, warn
 from charrnn.runs.recorder import NoRecorder, Recorder
 from charrnn.runs.wandb_run import WandB
@@ -27,7 +27,7 @@ from charrnn.training.learner import Learner
 from charrnn.training.origin import start_from
 from charrnn.training.sample_writer import write_sample
 
-__all__ = ["Run", "build_collective"]
+__all__ = ["Run", "build_collective", "claim_collective"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,13 @@ class Run:
     """What samples continue, normalised."""
     write_sample: Callable[[], str]
     """A sample of the model as it is, '' where none is wanted."""
+
+
+def claim_collective(config: TrainConfig, accelerator: Accelerator) -> Claim:
+    """The run directory, which the main process chooses and holds locked where it has a run: see `claim`."""
+    claimed = made_on_main_collective(accelerator, lambda: claim(config))
+    words = on_main_collective(accelerator, lambda: claimed.words() if claimed else [])
+    return claimed or Claim.of(words)
 
 
 def build_collective(config: TrainConfig, accelerator: Accelerator, place: Claim) -> Run:

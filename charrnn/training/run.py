@@ -19,14 +19,13 @@ from charrnn.processes.failures import lost_process, out_of_memory
 from charrnn.processes.start import start
 from charrnn.runs import checkpoint as checkpoints
 from charrnn.runs.checkpoint import Checkpoint
-from charrnn.runs.directory import Claim, claim
 from charrnn.runs.export_run import export_run
 from charrnn.runs.messages import warn
 from charrnn.runs.wandb_run import wandb_mode
 from charrnn.scores import Scores
 from charrnn.text.batches import Split
 from charrnn.training import summary
-from charrnn.training.build import Run, build_collective
+from charrnn.training.build import Run, build_collective, claim_collective
 from charrnn.training.evaluation import evaluate_collective
 from charrnn.training.pace import Pace
 
@@ -62,7 +61,7 @@ def train(config: TrainConfig) -> int:
 
 def _train_collective(config: TrainConfig, accelerator: Accelerator) -> int:
     wandb_mode(config.log.wandb, config.log.project)  # an impossible choice is said before the work, not after
-    place = _claim_collective(config, accelerator)
+    place = claim_collective(config, accelerator)
     try:
         run = build_collective(replace(config, behaviour=place.behaviour), accelerator, place)
         try:
@@ -71,13 +70,6 @@ def _train_collective(config: TrainConfig, accelerator: Accelerator) -> int:
             run.recorder.close()
     finally:
         place.directory.unlock()
-
-
-def _claim_collective(config: TrainConfig, accelerator: Accelerator) -> Claim:
-    """The run directory, which the main process chooses and holds."""
-    claimed = made_on_main_collective(accelerator, lambda: claim(config))
-    words = on_main_collective(accelerator, lambda: claimed.words() if claimed else [])
-    return claimed or Claim.of(words)
 
 
 def _run_collective(run: Run) -> int:
