@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable
 
 from charrnn.console import EXIT_INTERRUPTED, give_up, tell
@@ -11,6 +12,10 @@ __all__ = ["EXIT_CLOSED_PIPE", "EXIT_USER_ERROR", "exit_status"]
 
 EXIT_USER_ERROR = 2
 EXIT_CLOSED_PIPE = 141
+FIRST_SPEAKS_SECONDS = 10.0
+"""In a launch of several processes all meet the same error, and the first of them says it: the launcher ends the others
+as soon as that one has. Did another one end before, the launcher would end the first unheard. What only another one met,
+it says itself after this time."""
 
 
 def exit_status(command: str, body: Callable[[], int | None]) -> int:
@@ -19,9 +24,9 @@ def exit_status(command: str, body: Callable[[], int | None]) -> int:
     try:
         return body() or 0
     except CharRNNError as error:
-        # In a launch of several processes all meet the same error: one of them says it.
-        if os.environ.get("RANK", "0") == "0":
-            _tell_error(command, str(error))
+        if os.environ.get("RANK", "0") != "0":
+            time.sleep(FIRST_SPEAKS_SECONDS)
+        _tell_error(command, str(error))
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         tell(f"{command}: interrupted", sys.stderr)

@@ -34,7 +34,7 @@ def _run(argv: list[str] | None) -> None:
         if options.interactive:
             from charrnn.autocomplete.editor import autocomplete as use
         elif options.score is not None:
-            from charrnn.writing.scores import write_scores as use
+            from charrnn.writing.score_report import write_scores as use
         else:
             from charrnn.writing.texts import write_texts as use
         # What Python itself imports on its first use, which would be later.

@@ -6,7 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from charrnn.cli.common import exit_status
+from charrnn.cli import common
+from charrnn.cli.common import EXIT_USER_ERROR, exit_status
+from charrnn.errors import ConfigError
 
 
 @pytest.mark.parametrize("redirections", [">/dev/full", ">&-", ">&- 2>&-", "<&- >/dev/full 2>/dev/full"])
@@ -48,3 +50,21 @@ def test_an_error_that_names_no_file_is_ours() -> None:
 
     with pytest.raises(OSError, match="Input/output error"):
         exit_status("charrnn", body)
+
+
+@pytest.mark.parametrize(("rank", "waits"), [("", 0), ("0", 0), ("1", 1), ("12", 1)])
+def test_of_several_processes_the_first_says_what_all_have_met(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], rank: str, waits: int
+) -> None:
+    """The others give it the time to, until the launcher ends them; what nobody else met, they say themselves."""
+    slept: list[float] = []
+    monkeypatch.setattr(common.time, "sleep", slept.append)
+    if rank:
+        monkeypatch.setenv("RANK", rank)
+
+    def fail() -> None:
+        raise ConfigError("what is wrong: mend it")
+
+    assert exit_status("charrnn-train", fail) == EXIT_USER_ERROR
+    assert slept == [common.FIRST_SPEAKS_SECONDS] * waits
+    assert capsys.readouterr().err == "charrnn-train: error: what is wrong: mend it\n"
