@@ -29,32 +29,41 @@ def choose_backend_collective(
     where the config says `auto`, the main process measures the run's own shapes. Raises ConfigError where a backend
     that was asked for by name cannot run, or where one that runs on the main process's machine does not on another's.
     """
-    device, dtype = accelerator.device, training_dtype(accelerator)
     if config.model.recurrence != "auto":
-        return choose(config.model.recurrence, model.cell, device, dtype)
-
-    def refusal(name: str) -> str:
-        return BACKENDS[name].refusal(model.cell, device, dtype) if name in BACKENDS else "there is none of that name"
-
-    def on_main() -> list[str]:
-        had = before()
-        if had and not refusal(had):
-            return [had, f"{had}, as before"]
-        rows = -(-config.batch.size // (accelerator.num_processes * config.batch.accumulation))
-        found = measure(
-            model.cell, T=config.batch.length, B=rows, H=config.model.hidden_size, device=device, dtype=dtype
-        )
-        return [found.name, f"{found}" + (f"; it was {had}: {refusal(had)}" if had else "")]
-
-    name, said = on_main_collective(accelerator, on_main)
-
-    def here() -> None:
-        if refusal(name):
-            raise ConfigError(
-                f"the main process chose the recurrence {name}, and process {accelerator.process_index} cannot run it "
-                f"({refusal(name)}): give --model.recurrence fused"
-            )
-
-    on_all_collective(accelerator, here)
+        return choose(config.model.recurrence, model.cell, accelerator.device, training_dtype(accelerator))
+    name, said = on_main_collective(accelerator, lambda: _kept_or_measured(model, config, accelerator, before()))
+    on_all_collective(accelerator, lambda: _check_here(name, model, accelerator))
     model.measured = name
     return str(said)
+
+
+def _kept_or_measured(model: CharRNN, config: TrainConfig, accelerator: Accelerator, before: str) -> tuple[str, str]:
+    """The name of the backend, and what is to be said of it. `before`: what the run had, empty for a new one."""
+    refusal = _refusal(before, model, accelerator) if before else ""
+    if before and not refusal:
+        return before, f"{before}, as before"
+    rows = -(-config.batch.size // (accelerator.num_processes * config.batch.accumulation))
+    found = measure(
+        model.cell,
+        T=config.batch.length,
+        B=rows,
+        H=config.model.hidden_size,
+        device=accelerator.device,
+        dtype=training_dtype(accelerator),
+    )
+    return found.name, f"{found}" + (f"; it was {before}: {refusal}" if before else "")
+
+
+def _check_here(name: str, model: CharRNN, accelerator: Accelerator) -> None:
+    """Raise ConfigError where this process's machine cannot run what the main process's can."""
+    if refusal := _refusal(name, model, accelerator):
+        raise ConfigError(
+            f"the main process chose the recurrence {name}, and process {accelerator.process_index} cannot run it "
+            f"({refusal}): give --model.recurrence fused"
+        )
+
+
+def _refusal(name: str, model: CharRNN, accelerator: Accelerator) -> str:
+    if name not in BACKENDS:
+        return "there is none of that name"
+    return BACKENDS[name].refusal(model.cell, accelerator.device, training_dtype(accelerator))
