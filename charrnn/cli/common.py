@@ -14,8 +14,8 @@ EXIT_USER_ERROR = 2
 EXIT_CLOSED_PIPE = 141
 FIRST_SPEAKS_SECONDS = 10.0
 """In a launch of several processes all meet the same error, and the first of them says it: the launcher ends the others
-as soon as that one has. Did another one end before, the launcher would end the first unheard. What only another one met,
-it says itself after this time."""
+as soon as that one has. Did another one end before, the launcher would end the first unheard. What only another one
+met, it says itself after this time."""
 
 
 def exit_status(command: str, body: Callable[[], int | None]) -> int:

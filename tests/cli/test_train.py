@@ -133,7 +133,8 @@ def test_what_a_run_says(trained: Finished) -> None:
     assert re.match(start, lines[0])
     # native where this machine has AVX-512 and a compiler
     assert re.fullmatch(
-        r"model     3,446 parameters, 1 x 30 tanh, recurrence (native|fused)(, \d+\.\d x (native|fused))?( \(native: [^()]+\))?",
+        r"model     3,446 parameters, 1 x 30 tanh, "
+        r"recurrence (native|fused)(, \d+\.\d x (native|fused))?( \(native: [^()]+\))?",
         lines[1],
     )
     assert (
