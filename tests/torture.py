@@ -31,7 +31,8 @@ CHECKPOINT_EVERY = 25
 FLAGS = (
     f"--max-steps {STEPS} --epochs 1000 --checkpoint-every {CHECKPOINT_EVERY} --evaluate-every 100 --log.every 7 "
     "--log.sample-length 20 --threads 1 --batch.size 7 --batch.length 20 --model.hidden-size 24 --model.dropout 0.1 "
-    "--model.recurrence fused --optimiser.warmup-steps 5 --text.validation-fraction 0.2 --text.test-fraction 0.1 --process-timeout 8"
+    "--model.recurrence fused --optimiser.warmup-steps 5 "
+    "--text.validation-fraction 0.2 --text.test-fraction 0.1 --process-timeout 8"
 )
 LIMIT_SECONDS = 120
 """No launch of these takes a tenth of it: one that does hangs."""
