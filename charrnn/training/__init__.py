@@ -1,1 +1,1 @@
-"""The training loop and all around it: schedule, evaluation, checkpoints, trackers, plots."""
+"""The learning: batches into a model, evaluation, and the story of a run."""
