@@ -325,16 +325,33 @@ def assert_stops(run: Path, process: subprocess.Popen[str], number: int) -> None
     assert stdout.splitlines()[-1] == f"stopped by signal {number} at step {newest(run)}; the same command continues"
 
 
+def refusal(run: Path) -> str:
+    """What is said where another process has the run directory."""
+    return (
+        f"charrnn-train: error: {run}: another process is training there: wait for its end, or name another --run-dir\n"
+    )
+
+
+def test_of_two_commands_at_once_one_is_refused_and_the_other_does_not_notice(
+    undisturbed: Callable[[Trains], Path], trains: Trains, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    both = [
+        subprocess.Popen(train_command(run), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    ends = sorted((process.communicate(timeout=TIMEOUT_SECONDS)[1], process.returncode) for process in both)
+    assert ends == [("", 0), (refusal(run), 2)]
+    assert_same_run(run, undisturbed(trains))
+    assert (run / "model.onnx").read_bytes() == (undisturbed(trains) / "model.onnx").read_bytes()
+
+
 def test_control_c_saves_a_checkpoint_and_another_process_has_to_wait_for_that(tmp_path: Path) -> None:
     run = tmp_path / "run"
     with started(run, train_command(run, *ENDLESS)) as process:
         process.send_signal(signal.SIGSTOP)  # it leaves the cores to the second, and lives
         second = finish(run, train_command(run, *ENDLESS))
-        assert (second.returncode, second.stdout) == (2, "")
-        assert second.stderr == (
-            f"charrnn-train: error: {run}: another process is training there: wait for its end, "
-            "or name another --run-dir\n"
-        )
+        assert (second.returncode, second.stdout, second.stderr) == (2, "", refusal(run))
         assert process.poll() is None
         process.send_signal(signal.SIGCONT)
         process.send_signal(signal.SIGINT)
