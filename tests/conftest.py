@@ -1,5 +1,6 @@
 """What every test shares: a home, caches and W&B settings of its own, and one small trained run."""
 
+import gc
 import json
 import os
 import signal
@@ -105,6 +106,13 @@ def _one_registry() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _imports_are_no_garbage() -> None:
+    """A run ends with garbage collections, which would look through all of torch each time: half of a small run."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,9 @@ import platform
 import re
 import resource
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +75,26 @@ def export(model: CharRNN, path: Path, *, weights: Weights = "float32", opset: i
     )
 
 
+Made = Callable[[int, Weights], tuple[CharRNN, Path]]
+
+
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[CharRNN, Path]:
-    model, path = model_of(), tmp_path_factory.mktemp("exported") / "model.onnx"
-    export(model, path)
-    return model, path
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """`made(L, weights)`: model_of(L=L) and its file, exported once. To be read, never written to."""
+
+    @cache
+    def make(L: int, weights: Weights) -> tuple[CharRNN, Path]:
+        model, path = model_of(L=L), tmp_path_factory.mktemp("exported") / "model.onnx"
+        whole = weights in ("float32", "float16")
+        assert export(model, path, weights=weights) <= (PARITY_TOLERANCE if whole else QUANTISED_TOLERANCE)
+        return model, path
+
+    return make
+
+
+@pytest.fixture
+def exported(made: Made) -> tuple[CharRNN, Path]:
+    return made(1, "float32")
 
 
 # The same function
@@ -135,9 +151,8 @@ def test_large_logits_are_compared_in_their_own_units(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("L", [1, 2])
-def test_names_types_shapes_opset_and_version(tmp_path: Path, L: int) -> None:
-    V, path = 11, tmp_path / "model.onnx"
-    export(model_of(V, L), path)
+def test_names_types_shapes_opset_and_version(made: Made, L: int) -> None:
+    V, path = 11, made(L, "float32")[1]
     proto = onnx.load(path)
     assert proto.ir_version == 8, "the oldest that has opset 18"
     assert [(opset.domain, opset.version) for opset in proto.opset_import] == [("", OPSET)]
@@ -210,13 +225,10 @@ def run(path: Path, token: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, n
     return logits, next_state
 
 
-@pytest.fixture(scope="module", params=["float16", "int8", "int4"])
-def smaller(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Weights, CharRNN, Path]:
+@pytest.fixture(params=["float16", "int8", "int4"])
+def smaller(request: pytest.FixtureRequest, made: Made) -> tuple[Weights, CharRNN, Path]:
     """A model of two layers, H = 13 (no multiple of a block) and V = 11, in fewer bytes."""
-    model, path = model_of(L=2), tmp_path_factory.mktemp(request.param) / "model.onnx"
-    tolerance = PARITY_TOLERANCE if request.param == "float16" else QUANTISED_TOLERANCE
-    assert export(model, path, weights=request.param) <= tolerance
-    return request.param, model, path
+    return request.param, *made(2, request.param)
 
 
 def test_a_smaller_file_has_the_same_contract(smaller: tuple[Weights, CharRNN, Path]) -> None:
@@ -256,15 +268,16 @@ def test_rows_of_a_batch_do_not_see_each_other(smaller: tuple[Weights, CharRNN, 
     np.testing.assert_allclose(next_state[:, :1], next_alone, atol=2e-6, rtol=0)
 
 
-@pytest.mark.parametrize(("weights", "most"), [("float16", 0.55), ("int8", 0.35), ("int4", 0.25)])
-def test_sizes(tmp_path: Path, weights: Weights, most: float) -> None:
+def test_sizes(tmp_path: Path) -> None:
     """Of the float32 file, metadata and all, where H = 200 and V = 11: the table and the scores are a tenth of it."""
     torch.manual_seed(1)
     model = CharRNN(ModelConfig(vocabulary_size=11, embedding_size=E, hidden_size=200))
-    export(model, tmp_path / "whole.onnx")
-    export(model, tmp_path / "less.onnx", weights=weights)
-    whole, less = ((tmp_path / name).stat().st_size for name in ("whole.onnx", "less.onnx"))
-    assert less < most * whole
+    sizes: dict[Weights, int] = {}
+    for weights in ("float32", "float16", "int8", "int4"):
+        export(model, tmp_path / "model.onnx", weights=weights)
+        sizes[weights] = (tmp_path / "model.onnx").stat().st_size
+    for weights, most in (("float16", 0.55), ("int8", 0.35), ("int4", 0.25)):
+        assert sizes[weights] < most * sizes["float32"], weights
 
 
 def test_the_numbers_of_a_smaller_file_are_those_that_were_compared(
@@ -328,17 +341,16 @@ def test_float16_cannot_hold_every_weight(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("opset", [OPSETS.start, OPSETS.stop - 1])
 @pytest.mark.parametrize("weights", ["float32", "float16", "int8"])
-def test_oldest_and_newest_opset(tmp_path: Path, opset: int, weights: Weights) -> None:
-    model, path = model_of(L=2), tmp_path / "model.onnx"
+def test_oldest_and_newest_opset(tmp_path: Path, made: Made, opset: int, weights: Weights) -> None:
+    (model, default), path = made(2, weights), tmp_path / "model.onnx"
     export(model, path, weights=weights, opset=opset)
     proto = onnx.load(path)
     assert {entry.domain: entry.version for entry in proto.opset_import}[""] == opset
     assert proto.ir_version == {13: 7, 24: 12}[opset]
-    export(model, tmp_path / "default.onnx", weights=weights)
     token, state = np.arange(11), np.zeros((2, 11, H), np.float32)
-    np.testing.assert_array_equal(run(path, token, state)[0], run(tmp_path / "default.onnx", token, state)[0])
+    np.testing.assert_array_equal(run(path, token, state)[0], run(default, token, state)[0])
     settings = {"length": 90, "temperature": 0.8, "top_k": 7, "top_p": 0.9, "seed": 3}
-    assert generate(path, "abc" * 20, **settings) == generate(tmp_path / "default.onnx", "abc" * 20, **settings)
+    assert generate(path, "abc" * 20, **settings) == generate(default, "abc" * 20, **settings)
 
 
 @pytest.mark.parametrize("opset", [12, 25, -1])

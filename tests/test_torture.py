@@ -11,12 +11,7 @@ import pytest
 from tests.conftest import Finished, Once
 from tests.torture import CASES, PROCESSES, SPECIAL, Case, bits, make_text, try_case, undisturbed
 
-QUICK = {
-    ("SIGKILL of a rank", 2),
-    ("SIGKILL of a rank, --max_restarts 1", 2),
-    ("SIGKILL of the launcher", 2),
-    ("a second launch on the same run", 1),
-}
+QUICK = {("one death after another", 2)}
 Reference = Callable[[int], dict[str, object]]
 
 

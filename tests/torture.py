@@ -153,6 +153,11 @@ def last_step(run: Path) -> int:
     return 0
 
 
+def resumed_at(output: str) -> int:
+    """The step that a launch said it goes on from."""
+    return int(output.split("resumed at step ")[1].split()[0].rstrip(";").replace(",", ""))
+
+
 def checkpoints(run: Path) -> int:
     """How many there are."""
     return len([*(run / "checkpoints").glob("step-*")])
@@ -352,16 +357,22 @@ def place(case: Case, base: Path) -> Iterator[Path]:
         shutil.rmtree(parent, ignore_errors=True)
 
 
+def hit(case: Case, launch: Launch, step: int, draw: random.Random) -> Outcome:
+    """Injure a launch shortly after it has recorded `step`; returns how it ended."""
+    launch.wait_until(lambda: checkpoints(launch.run) >= case.checkpoints)
+    launch.wait_for_step(step)
+    time.sleep(draw.uniform(0, 0.1))
+    case.injure(launch, draw)
+    outcome = Outcome(case.name, launch.processes)
+    launch.end(outcome)
+    return outcome
+
+
 def try_case(case: Case, processes: int, base: Path, reference: dict[str, object], draw: random.Random) -> Outcome:
     """One round: train, injure, end, mend, resume, compare."""
-    outcome = Outcome(case.name, processes)
     with place(case, base) as run:
         with Launch(run, processes, list(case.flags), case.launcher) as launch:
-            launch.wait_until(lambda: checkpoints(run) >= case.checkpoints)
-            launch.wait_for_step(draw.randrange(CHECKPOINT_EVERY, STEPS * 2 // 3))
-            time.sleep(draw.uniform(0, 0.1))
-            case.injure(launch, draw)
-            launch.end(outcome)
+            outcome = hit(case, launch, draw.randrange(CHECKPOINT_EVERY, STEPS * 2 // 3), draw)
             stopped_at = last_step(run)
         if case.survives:
             outcome.same = outcome.status == 0 and bits(run) == reference
@@ -375,8 +386,7 @@ def try_case(case: Case, processes: int, base: Path, reference: dict[str, object
         if again.status != 0 or again.left:
             outcome.said = f"not resumed: {output[-2000:]}"
             return outcome
-        resumed_at = int(output.split("resumed at step ")[1].split()[0].rstrip(";").replace(",", ""))
-        outcome.lost = max(0, stopped_at - resumed_at)
+        outcome.lost = max(0, stopped_at - resumed_at(output))
         outcome.same = bits(run) == reference
     return outcome
 
@@ -481,15 +491,44 @@ def killed_while_rewriting(processes: int, base: Path, reference: dict[str, obje
     return outcome
 
 
+IN_A_ROW = ("SIGKILL of the launcher", "SIGKILL of a rank", "SIGKILL of a rank, --max_restarts 1")
+
+
+def one_after_another(processes: int, base: Path, reference: dict[str, object], draw: random.Random) -> Outcome:
+    """One run dies in each of these ways and goes on each time; the last launch starts it again by itself."""
+    outcome, ends, outputs = Outcome("one death after another", processes), [], []
+    cases = [next(case for case in CASES if case.name == name) for name in IN_A_ROW]
+    with place(CASES[0], base) as run:
+        for case in cases:
+            stopped_at = last_step(run)
+            with Launch(run, processes, list(case.flags), case.launcher) as launch:
+                ends.append(hit(case, launch, stopped_at + draw.randrange(CHECKPOINT_EVERY, STEPS // 5), draw))
+                outputs.append(launch.output())
+            if stopped_at:
+                outcome.lost = max(outcome.lost, stopped_at - resumed_at(outputs[-1]))
+        outcome.seconds, outcome.status = max(end.seconds for end in ends[:-1]), ends[-1].status
+        outcome.left = max(end.left for end in ends)
+        as_expected = [end.status == 0 for end in ends] == [case.survives for case in cases]
+        resumed = "".join(outputs).count("resumed at step") == len(cases)
+        outcome.same = as_expected and resumed and bits(run) == reference
+        outcome.said = "" if outcome.same else outputs[-1][-2000:]
+    return outcome
+
+
 SPECIAL = {
+    "one death after another": one_after_another,
     "SIGKILL while a step is written again": killed_while_rewriting,
     "NaN in the loss": nan,
     "two launches at once": two_at_once,
     "a second launch on the same run": two_on_one_directory,
 }
 """Cases that are not: train, injure, resume."""
-PROCESSES = {"SIGKILL while a step is written again": (1,)}
-"""Several ask each other for signals about once a second: none can be told to stop in a step that we choose."""
+PROCESSES = {
+    # Several ask each other for signals about once a second: none can be told to stop in a step that we choose.
+    "SIGKILL while a step is written again": (1,),
+    "one death after another": (2,),
+}
+"""How many there are, where not one and two."""
 
 
 def undisturbed(base: Path, processes: int) -> Path:

@@ -14,7 +14,10 @@ import pytest
 from charrnn import OnnxModel
 from charrnn.cli import export
 from charrnn.cli.export import main
-from charrnn.errors import RunError
+from charrnn.errors import CorpusError, RunError
+from charrnn.runs.checkpoint import read_checkpoint
+from charrnn.runs.directory import RunDirectory
+from charrnn.training.loss_change import measure_loss_change
 from tests.conftest import Finished
 
 Command = Callable[..., tuple[int, str, str]]
@@ -132,18 +135,25 @@ def other_text(run: Path, change: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sha256": "0" * 64}, "alphabet: is not in the cache [^\n]*/cache any more"),
+        ({"sha256": "0" * 64}, "alphabet: is not in the cache .*/cache any more"),
         ({"splits": {"validation": [9, 9]}}, "run: has no validation split"),
         ({"splits": {}}, "config.json: does not say where its validation split lies"),
         ({"splits": {"validation": [5, 10**9]}}, "config.json: does not say where its validation split lies"),
     ],
 )
-def test_without_the_text_the_cost_is_told_in_logits(
-    command: Command, run: Path, change: dict[str, object], message: str
-) -> None:
+def test_without_the_text_the_cost_cannot_be_measured(run: Path, change: dict[str, object], message: str) -> None:
     other_text(run, change)
+    checkpoint = read_checkpoint(run / "checkpoints" / "step-00000060")
+    with pytest.raises(CorpusError, match=f"{message}$") as caught:
+        measure_loss_change(RunDirectory(run), checkpoint, run.parent / "made-by-training.onnx")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_cost_that_cannot_be_measured_is_told_in_logits(command: Command, run: Path) -> None:
+    other_text(run, {"splits": {}})
     status, stdout, stderr = command(run, "--quantize", "int8")
     assert status == 0
+    message = "config.json: does not say where its validation split lies"
     assert re.fullmatch(f"charrnn-export: the loss is not measured: [^\n]*{message}\n", stderr)
     assert re.search(r"; logits within \d\.\de-0\d of what torch has with the same int8 weights\n$", stdout)
     assert (run / "model-int8.onnx").exists()

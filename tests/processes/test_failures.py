@@ -15,7 +15,10 @@ from charrnn.runs.checkpoint import newest_first, read_checkpoint
 from charrnn.runs.directory import RunDirectory
 from charrnn.runs.export_run import load_model
 from tests.anything import one_line
-from tests.conftest import Finished, command_line, finish
+from tests.cli.test_train import Command, command
+from tests.conftest import Finished
+
+__all__ = ["command"]  # a fixture
 
 CONFIG = PRESETS["text"]()
 REMEDY = "lower --batch.size (64), --batch.length (100) or --model.hidden-size (512), or raise --batch.accumulation (1)"
@@ -81,10 +84,10 @@ def test_another_error_is_neither() -> None:
     assert lost_process(OSError(errno.ENOENT, "gloo")) is None
 
 
-def test_a_run_that_needs_more_memory_than_there_is_ends_with_that_line(tmp_path: Path) -> None:
-    words = ["alphabet", "--run-dir", tmp_path / "run", "--model.hidden-size", 1_000_000, "--log.wandb", "disabled"]
-    finished = finish(tmp_path, command_line("-m", "charrnn.cli.train", *words))
-    assert (finished.returncode, finished.stdout) == (2, "")
-    (line,) = finished.stderr.splitlines()
+def test_a_run_that_needs_more_memory_than_there_is_ends_with_that_line(command: Command, tmp_path: Path) -> None:
+    words = ["alphabet", "--run-dir", "run", "--model.hidden-size", 1_000_000, "--log.wandb", "disabled"]
+    status, stdout, stderr = command(*words)
+    assert (status, stdout) == (2, "")
+    (line,) = stderr.splitlines()
     assert line.startswith("charrnn-train: error: out of memory (")
     assert not (tmp_path / "run").exists()

@@ -18,7 +18,7 @@ from torch import Tensor
 from charrnn.processes.interruptions import Interruptions
 from charrnn.runs.checkpoint import newest_first, read_checkpoint
 from charrnn.training.learner import Learner
-from tests.conftest import ROOT, TIMEOUT_SECONDS, command_line, finish
+from tests.conftest import ROOT, TIMEOUT_SECONDS, command_line
 
 STEPS, EVALUATIONS, RECORDS = 40, 20, 7
 # Every step is in some record of the training loss; dropout, so that randomness has to be right too.
@@ -326,18 +326,26 @@ def assert_stops(run: Path, process: subprocess.Popen[str], number: int) -> None
     assert stdout.splitlines()[-1] == f"stopped by signal {number} at step {newest(run)}; the same command continues"
 
 
-def test_control_c_saves_a_checkpoint_and_another_process_has_to_wait_for_that(tmp_path: Path) -> None:
+def test_of_two_commands_at_once_one_is_refused_and_the_other_does_not_notice(
+    undisturbed: Callable[[Trains], Path], trains: Trains, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    both = [
+        subprocess.Popen(train_command(run), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=TIMEOUT_SECONDS) for process in both]
+    trained, refused = sorted((process.returncode, *output) for process, output in zip(both, said, strict=True))
+    assert (trained[0], trained[2]) == (0, "")
+    there = f"{run}: another process is training there: wait for its end, or name another --run-dir"
+    assert refused == (2, "", f"charrnn-train: error: {there}\n")
+    assert_same_run(run, undisturbed(trains))
+    assert (run / "model.onnx").read_bytes() == (undisturbed(trains) / "model.onnx").read_bytes()
+
+
+def test_control_c_saves_a_checkpoint(tmp_path: Path) -> None:
     run = tmp_path / "run"
     with started(run, train_command(run, *ENDLESS)) as process:
-        process.send_signal(signal.SIGSTOP)  # it leaves the cores to the second, and lives
-        second = finish(run, train_command(run, *ENDLESS))
-        assert (second.returncode, second.stdout) == (2, "")
-        assert second.stderr == (
-            f"charrnn-train: error: {run}: another process is training there: wait for its end, "
-            "or name another --run-dir\n"
-        )
-        assert process.poll() is None
-        process.send_signal(signal.SIGCONT)
         process.send_signal(signal.SIGINT)
         assert_stops(run, process, signal.SIGINT)
     assert process.returncode == 130

@@ -1,4 +1,4 @@
-"""What the main process alone does, and what goes wrong there, every process knows at once."""
+"""What goes wrong, in all processes or where the main process alone does something, every process knows at once."""
 
 import json
 from pathlib import Path
@@ -45,6 +45,7 @@ def without_checkpoints(pieces, spoil):
     finish(pieces)
 
 CASES = {
+    "batch": (["--batch.size", 500], {}),
     "record": (["--log.every", 2], {"train_step": full_from_step_2}),
     "checkpoint": (["--log.every", 9, "--checkpoint-every", 2], {"train_step": full_from_step_2}),
     "beginning": ([], {"disk": True}),
@@ -71,7 +72,7 @@ os._exit(0)
 
 
 @pytest.mark.distributed
-def test_a_full_disk_and_lost_checkpoints_are_known_to_all_processes_at_once(tmp_path: Path) -> None:
+def test_mistakes_full_disks_and_lost_checkpoints_are_known_to_all_processes_at_once(tmp_path: Path) -> None:
     """A process that did not learn it would wait for the other until the launch is given up."""
     (tmp_path / "script.py").write_text(SCRIPT)
     finished = finish(tmp_path, accelerate_launch(2, tmp_path / "script.py", tmp_path))
@@ -80,6 +81,7 @@ def test_a_full_disk_and_lost_checkpoints_are_known_to_all_processes_at_once(tmp
     assert first == second
     full = "(File too large): free space"
     expected = {
+        "batch": "the largest batch size that fits is 46",
         "record": f"record/metrics.jsonl: cannot be written {full} there and resume",
         "checkpoint": f"checkpoint/checkpoints/step-00000002: checkpoint not written {full} or make it writable",
         "beginning": f"beginning/config.json: cannot be written {full} there",
@@ -88,6 +90,7 @@ def test_a_full_disk_and_lost_checkpoints_are_known_to_all_processes_at_once(tmp
         "deleted": "deleted/checkpoints: its checkpoints have been deleted: start the same command again",
     }
     assert first.keys() == expected.keys()
+    assert not (tmp_path / "batch").exists()
     for case, line in expected.items():
         assert line in str(first[case]), case
         assert len(str(first[case]).splitlines()) == 1
