@@ -13,6 +13,7 @@ from charrnn.cli.flags import parse_flags
 from charrnn.console import tell
 from charrnn.errors import ConfigError, CorpusError, RunError
 from charrnn.files import looking_at
+from charrnn.garbage import no_garbage_collection
 
 if TYPE_CHECKING:
     from charrnn.export import Weights
@@ -66,8 +67,9 @@ def run(arguments: Sequence[str]) -> int:
         prog="charrnn-export",
         description="Write the ONNX model of a run's checkpoint, checked against torch.",
     )
-    from charrnn.runs.directory import RunDirectory
-    from charrnn.runs.export_run import export_run
+    with no_garbage_collection():
+        from charrnn.runs.directory import RunDirectory
+        from charrnn.runs.export_run import export_run
 
     directory = RunDirectory(options.run)
     weights = options.weights

@@ -1,6 +1,7 @@
 """charrnn-train: train a model on a preset's text or on yours. `train.py` at the top of the repository is the same."""
 
 import difflib
+import gc
 import itertools
 import os
 import re
@@ -15,6 +16,7 @@ from charrnn.cli.common import exit_status
 from charrnn.cli.flags import parse_flags
 from charrnn.console import tell
 from charrnn.errors import ConfigError
+from charrnn.garbage import no_garbage_collection
 
 if TYPE_CHECKING:
     from charrnn.config import TrainConfig
@@ -49,10 +51,12 @@ def run(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         tell(_usage(), sys.stdout)
         return 0
-    config = parse(arguments)
-    from charrnn.presets import PRESETS
-    from charrnn.training.run import train
+    with no_garbage_collection():
+        config = parse(arguments)
+        from charrnn.presets import PRESETS
+        from charrnn.training.run import train
 
+        gc.freeze()  # what is there now stays: nor is it looked through later
     if config.text.corpus == PRESETS[config.preset]().text.corpus and _may_be_there(config.preset):
         note = f"{config.preset} is the preset; what is called so here is ./{config.preset}"
         tell(f"charrnn-train: {note}", sys.stderr if os.environ.get("RANK", "0") == "0" else None)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from charrnn.errors import ConfigError
+from charrnn.garbage import no_garbage_collection
 from charrnn.model import CharRNN
 from charrnn.model.cells import States, stacked
 
@@ -94,7 +95,7 @@ def _export(step: SingleStep) -> onnx.ModelProto:
     names = step.cell.states
     states = [torch.zeros(step.num_layers, B, step.hidden_size) for _ in names]
     batch = torch.export.Dim("batch")
-    with warnings.catch_warnings(), _Quiet("torch.onnx", "onnxscript", "onnx_ir"):
+    with warnings.catch_warnings(), _Quiet("torch.onnx", "onnxscript", "onnx_ir"), no_garbage_collection():
         warnings.simplefilter("ignore")  # deprecations inside the exporter
         program = torch.onnx.export(
             step.eval(),
