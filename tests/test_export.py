@@ -192,8 +192,10 @@ def test_the_metadata_is_the_golden_one(exported: tuple[CharRNN, Path]) -> None:
     assert {entry.key: entry.value for entry in onnx.load(exported[1]).metadata_props} == golden
 
 
-def test_the_golden_metadata_can_be_read() -> None:
-    metadata = ModelMetadata.from_properties(json.loads(GOLDEN.read_text()))
+@pytest.mark.parametrize("version", ["", "-0.1.0"])
+def test_the_golden_metadata_can_be_read(version: str) -> None:
+    golden = GOLDEN.with_stem(f"{GOLDEN.stem}{version}")
+    metadata = ModelMetadata.from_properties(json.loads(golden.read_text()))
     assert (metadata.vocabulary, metadata.normaliser) == (vocabulary_of(11), NORMALISER)
     assert metadata.config["hidden_size"] == H
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import numpy_helper
 
-from charrnn.runtime.layers import Layers, Node, find_layers, name_of_weight, read_node
+from charrnn.runtime.layers import Layers, Node, find_layers, weight_name, read_node
 from tests.runtime.handmade import HandMade
 
 PROTO = HandMade(L=2).proto()
@@ -81,5 +81,5 @@ def test_a_weight_without_a_name_is_no_place() -> None:
 
 
 def test_names_of_weights() -> None:
-    assert [name_of_weight(weight) for weight in WEIGHTS.values()] == list(WEIGHTS)
-    assert name_of_weight(memoryview(numpy_helper.from_array(np.int64(0)).SerializeToString())) == ""
+    assert [weight_name(weight) for weight in WEIGHTS.values()] == list(WEIGHTS)
+    assert weight_name(memoryview(numpy_helper.from_array(np.int64(0)).SerializeToString())) == ""

@@ -510,9 +510,3 @@ def test_a_text_is_found_by_what_it_was_made_of(tmp_path: Path) -> None:
     for sha256, vocabulary, steps, characters in others:
         assert find_prepared(sha256, vocabulary, steps, length=characters, cache_dir=cache) is None
     assert find_prepared(made.sha256, made.vocabulary, normaliser, length=length, cache_dir=tmp_path / "no") is None
-
-
-def test_a_least_count_of_one_says_nothing(novel: Path) -> None:
-    """What is there is there once: the text that was prepared without a count serves."""
-    prepare((str(novel),))
-    assert not prepare((str(novel),), min_count=1).fresh

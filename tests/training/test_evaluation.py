@@ -65,8 +65,8 @@ def test_the_state_forgets_its_start_within_the_warm_up() -> None:
     model = model_of(seed=3).double()
     ids = torch.from_numpy(stream_of(WARM_UP).read(0, WARM_UP).copy())[None]
     with torch.no_grad():
-        _, zero = model(ids)
-        _, other = model(ids, torch.ones_like(zero))
+        _, (zero,) = model(ids)
+        _, (other,) = model(ids, (torch.ones_like(zero),))
     assert float((zero - other).abs().max()) < 1e-12
 
 
