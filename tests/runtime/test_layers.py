@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import numpy_helper
 
-from charrnn.runtime.layers import Layers, Node, find_layers, weight_name, read_node
+from charrnn.runtime.layers import Layers, Node, find_layers, read_node, weight_name
 from tests.runtime.handmade import HandMade
 
 PROTO = HandMade(L=2).proto()
