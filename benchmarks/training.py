@@ -62,6 +62,7 @@ def ours(cell: Cell, threads: int) -> Step:
     from charrnn.model import CharRNN, ModelConfig
     from charrnn.presets import text
     from charrnn.processes.start import start
+    from charrnn.training.backend_choice import choose_backend_collective
     from charrnn.training.learner import Learner
 
     config = text()
@@ -73,6 +74,7 @@ def ours(cell: Cell, threads: int) -> Step:
     accelerator = start(mixed_precision=cell.precision, threads=threads)
     torch.manual_seed(0)
     model = CharRNN(ModelConfig(vocabulary_size=cell.vocabulary, **asdict(config.model)))
+    choose_backend_collective(model, config, accelerator, before=lambda: "")
     learner = Learner(model, batches(cell), config, accelerator)
     learner.model.train()
     return learner.train_step_collective
