@@ -49,13 +49,16 @@ ROOT = Path(__file__).parents[1]
 PLACE = ROOT / "build" / "mutants"
 RESULTS = PLACE / "results.jsonl"
 NATIVE = "charrnn/model/native.cpp"
+ON_A_GPU = {"charrnn/model/graphed.py"}
+"""What runs nowhere else: no test would tell."""
 FILES = ["charrnn/model", "charrnn/text", "charrnn/runtime"]
 FILES += [f"charrnn/{name}.py" for name in ("scores", "splitmix", "training/learner", "training/evaluation")]
 FILES += ["charrnn/training/schedule.py", "charrnn/runs/checkpoint.py", "charrnn/sampling_config.py"]
 TESTS = {
     "model/architecture": "tests/model/test_char_rnn.py",
+    "model/cudnn": "tests/model/test_cudnn.py tests/model/test_recurrence.py",
     "model/cpu": "tests/model/test_native.py",
-    "model/fused": "tests/model/test_recurrence.py",
+    "model/fused": "tests/model/test_recurrence.py tests/model/test_cells.py",
     "model/initialisation": "tests/model/test_char_rnn.py",
     "model/native": "tests/model/test_native.py tests/model/test_loss.py tests/model/test_recurrence.py",
     "runtime/model": "tests/runtime/test_onnx_model.py tests/runtime/test_stream.py",
@@ -327,7 +330,8 @@ def results_of(mutants: list[Mutant], processes: int) -> Iterator[dict[str, str]
 def chosen(only: str, count: int) -> list[Mutant]:
     """The sample of what is in `only`, a file or a directory."""
     paths = [path for name in FILES for path in ([ROOT / name] if name.endswith(".py") else (ROOT / name).glob("*.py"))]
-    files = [file for file in sorted(str(path.relative_to(ROOT)) for path in paths) if file.startswith(only)]
+    files = sorted({str(path.relative_to(ROOT)) for path in paths} - ON_A_GPU)
+    files = [file for file in files if file.startswith(only)]
     sample = sorted((place for file in files for place in places(file)), key=lambda place: place.rank)[:count]
     mutants = [mutant for place in sample for mutant in mutants_of(place)]
     if NATIVE.startswith(only):
