@@ -19,8 +19,8 @@ class Architecture:
     """E: numbers per character at the input."""
     hidden_size: int = 500
     """H: numbers in the recurrent state of a layer."""
-    cell: Literal["tanh"] = "tanh"
-    """What a layer does in a time step; see charrnn/model/cells.py."""
+    cell: Literal["tanh", "gru", "lstm"] = "tanh"
+    """What a layer does in a time step, see charrnn/model/cells.py: gates are worth more than width, and cost time."""
     num_layers: int = 1
     """L: recurrent layers, each reading the outputs of the one below."""
     dropout: float = 0.0

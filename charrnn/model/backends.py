@@ -14,7 +14,7 @@ from torch import Tensor
 
 from charrnn.errors import ConfigError
 from charrnn.model import cudnn, native
-from charrnn.model.cells import Cell, States, Tanh
+from charrnn.model.cells import GRU, LSTM, Cell, States, Tanh
 from charrnn.model.fused import fused
 from charrnn.model.graphed import graphed
 from charrnn.model.loss import LossAndGradients, in_pieces
@@ -63,7 +63,7 @@ class Backend:
 BACKENDS: dict[str, Backend] = {
     "native": Backend(run=native.native, device="cpu", cells=(Tanh,), why_not=native.why_not, loss=native.output_loss),
     "graphed": Backend(run=graphed, device="cuda", cells=(Tanh,)),
-    "cudnn": Backend(run=cudnn.cudnn, layer=cudnn.layer, device="cuda", cells=(Tanh,), why_not=cudnn.why_not),
+    "cudnn": Backend(run=cudnn.cudnn, layer=cudnn.layer, device="cuda", cells=(Tanh, GRU, LSTM), why_not=cudnn.why_not),
     "fused": Backend(run=fused),
     "reference": Backend(run=reference),
 }

@@ -19,7 +19,7 @@ from typing import ClassVar, TypeAlias
 import torch
 from torch import Tensor
 
-__all__ = ["CELLS", "Cell", "Kept", "States", "Tanh", "stacked"]
+__all__ = ["CELLS", "GRU", "LSTM", "Cell", "Kept", "States", "Tanh", "stacked"]
 
 States: TypeAlias = tuple[Tensor, ...]
 """What a layer remembers, one tensor for each of its cell's states: [B, H]; of a model [L, B, H]."""
@@ -36,6 +36,9 @@ class Cell(ABC):
     """Names of what is remembered, in files too. The first is what the layer puts out, and what W_h multiplies."""
     recurrent_bias: ClassVar[tuple[int, ...]] = ()
     """Gates whose b_h belongs to the product h W_h^T, not to the input term: what they multiply it by matters."""
+
+    initial_bias: ClassVar[dict[int, float]] = {}
+    """Gates whose b_e does not start at 0, with the value that it starts at."""
 
     @abstractmethod
     def forward(self, x: Tensor, u: Tensor, states: States) -> tuple[States, Kept]:
@@ -86,7 +89,84 @@ class Tanh(Cell):
         return da, da, (None,)
 
 
-CELLS: dict[str, Cell] = {"tanh": Tanh()}
+class GRU(Cell):
+    r"""The gated recurrent unit (Cho et al. 2014), in the form of cuDNN and PyTorch: reset after the product.
+
+    Gates r (reset), z (update), n (new), with s the logistic sigmoid and * elementwise:
+
+        r = s(x_r + u_r)    z = s(x_z + u_z)    n = tanh(x_n + r * u_n)
+        h_t = (1 - z) * n + z * h_{t-1}
+
+    u_n has its bias: r multiplies that, too. Backward, with dh the gradient by h_t and s' = s (1 - s):
+
+        dn = dh * (1 - z) * (1 - n^2)       by x_n; times r by u_n
+        dz = dh * (h_{t-1} - n) * z * (1 - z)
+        dr = dn * u_n * r * (1 - r)
+        dh_{t-1} = dh * z                   beside what comes through u
+    """
+
+    gates = 3
+    states = ("state",)
+    recurrent_bias = (2,)
+
+    def forward(self, x: Tensor, u: Tensor, states: States) -> tuple[States, Kept]:
+        """See `Cell`."""
+        (x_r, x_z, x_n), (u_r, u_z, u_n) = x.chunk(3, -1), u.chunk(3, -1)
+        r, z = torch.sigmoid(u_r + x_r), torch.sigmoid(u_z + x_z)
+        n = torch.tanh(r * u_n + x_n)
+        h = n + z * (states[0] - n)
+        return (h,), (r, z, n, u_n)
+
+    def backward(
+        self, gradients: States, kept: Kept, states: States
+    ) -> tuple[Tensor, Tensor, tuple[Tensor | None, ...]]:
+        """See `Cell`."""
+        ((dh,), (r, z, n, u_n), (h,)) = gradients, kept, states
+        dn = dh * (1 - z) * (1 - n * n)
+        dz = dh * (h - n) * z * (1 - z)
+        dr = dn * u_n * r * (1 - r)
+        return torch.cat([dr, dz, dn], -1), torch.cat([dr, dz, dn * r], -1), (dh * z,)
+
+
+class LSTM(Cell):
+    r"""Long short-term memory (Hochreiter & Schmidhuber 1997) with the forget gate of Gers et al. (2000).
+
+    Gates i (input), f (forget), g (candidate), o (output), with a = x + u, s the logistic sigmoid and * elementwise:
+
+        i = s(a_i)    f = s(a_f)    g = tanh(a_g)    o = s(a_o)
+        c_t = f * c_{t-1} + i * g        h_t = o * tanh(c_t)
+
+    Backward, with dh and dc the gradients by h_t and c_t, and s' = s (1 - s):
+
+        dc += dh * o * (1 - tanh(c_t)^2)
+        da_i = dc * g * s'    da_f = dc * c_{t-1} * s'    da_g = dc * i * (1 - g^2)    da_o = dh * tanh(c_t) * s'
+        dx = du = da          dc_{t-1} = dc * f
+    """
+
+    gates = 4
+    states = ("state", "cell")
+    initial_bias: ClassVar[dict[int, float]] = {1: 1.0}
+
+    def forward(self, x: Tensor, u: Tensor, states: States) -> tuple[States, Kept]:
+        """See `Cell`."""
+        a_i, a_f, a_g, a_o = (u + x).chunk(4, -1)
+        i, f, g, o = torch.sigmoid(a_i), torch.sigmoid(a_f), torch.tanh(a_g), torch.sigmoid(a_o)
+        c = f * states[1] + i * g
+        tanh_c = torch.tanh(c)
+        return (o * tanh_c, c), (i, f, g, o, tanh_c)
+
+    def backward(
+        self, gradients: States, kept: Kept, states: States
+    ) -> tuple[Tensor, Tensor, tuple[Tensor | None, ...]]:
+        """See `Cell`."""
+        (dh, dc), (i, f, g, o, tanh_c), (_, c) = gradients, kept, states
+        dc = dc + dh * o * (1 - tanh_c * tanh_c)
+        gates = [dc * g * i * (1 - i), dc * c * f * (1 - f), dc * i * (1 - g * g), dh * tanh_c * o * (1 - o)]
+        da = torch.cat(gates, -1)
+        return da, da, (None, dc * f)
+
+
+CELLS: dict[str, Cell] = {"tanh": Tanh(), "gru": GRU(), "lstm": LSTM()}
 """By the name that `--model.cell` has."""
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from charrnn.model.architecture import ModelConfig
 from charrnn.model.backends import BACKENDS, Backend, choose
 from charrnn.model.cells import CELLS, States, stacked
-from charrnn.model.initialisation import initialise
+from charrnn.model.initialisation import initialise, open_gates
 from charrnn.model.loss import output_loss
 
 __all__ = ["CharRNN"]
@@ -47,6 +47,9 @@ class CharRNN(nn.Module):
                 self.register_parameter(_name(name, layer), nn.Parameter(torch.empty(shape)))
         self.fc = nn.Linear(H, config.vocabulary_size)
         initialise(self, config.initialisation)
+        if config.initialisation != "notebook":
+            for layer in range(config.num_layers):
+                open_gates(self.get_parameter(_name("b_e", layer)), self.cell.gates, self.cell.initial_bias)
 
     def forward(
         self, tokens: Tensor, states: States | None = None, dropout_seeds: Sequence[int] | None = None

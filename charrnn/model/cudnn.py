@@ -1,11 +1,12 @@
-"""The recurrence by cuDNN: torch's own tanh RNN behind our interfaces. On a CPU the same call is torch's own RNN."""
+"""The recurrence by cuDNN: torch's own RNNs behind our interfaces. On a CPU the same calls are torch's own."""
 
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from charrnn.model.cells import Cell, States
+from charrnn.model.cells import GRU, LSTM, Cell, States, Tanh
 from charrnn.model.recurrence import in_autocast_dtype
 
 __all__ = ["cudnn", "layer", "why_not"]
@@ -19,10 +20,10 @@ def cudnn(cell: Cell, inputs: Tensor, states: States, W_h: Tensor, b_u: Tensor |
     multiplied: it gets the identity. A model uses `layer`, which needs none. An infinite input times a zero of the
     identity would be no number; the largest finite one has the same tanh.
     """
-    assert b_u is None
     inputs = inputs.clamp(-torch.finfo(inputs.dtype).max, torch.finfo(inputs.dtype).max)
     identity = torch.eye(W_h.shape[0], dtype=W_h.dtype, device=W_h.device)
-    return _rnn_tanh(inputs, states, [identity, W_h])
+    biases = [] if b_u is None else [torch.zeros_like(b_u), b_u]
+    return _rnn(cell, inputs, states, [identity, W_h, *biases])
 
 
 def layer(
@@ -34,19 +35,20 @@ def layer(
     if torch.is_autocast_enabled(device):
         dtype = torch.get_autocast_dtype(device)
         inputs, weights = inputs.to(dtype), [weight.to(dtype) for weight in weights]
-        states = tuple(state.to(dtype) for state in states)
     with torch.autocast(device, enabled=False):
-        return _rnn_tanh(inputs, states, weights)
+        return _rnn(cell, inputs, states, weights)
 
 
-def _rnn_tanh(inputs: Tensor, states: States, weights: list[Tensor]) -> tuple[Tensor, States]:
+def _rnn(cell: Cell, inputs: Tensor, states: States, weights: list[Tensor]) -> tuple[Tensor, States]:
+    before = tuple(state[None].to(inputs.dtype).contiguous() for state in states)
+    run: Any = {Tanh: torch.rnn_tanh, GRU: torch.gru, LSTM: torch.lstm}[type(cell)]
     # cuDNN copies its weights into one block. torch warns unless they live in one, as views that share its memory:
     # our parameters stay their own, and the copy is H * H numbers beside T products of B * H * H.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
-        outputs, after = torch.rnn_tanh(
+        outputs, *after = run(
             inputs,
-            states[0][None].contiguous(),
+            before if isinstance(cell, LSTM) else before[0],
             weights,
             has_biases=len(weights) == 4,
             num_layers=1,
@@ -55,7 +57,7 @@ def _rnn_tanh(inputs: Tensor, states: States, weights: list[Tensor]) -> tuple[Te
             bidirectional=False,
             batch_first=False,
         )
-    return outputs, (after[0],)
+    return outputs, tuple(state[0] for state in after)
 
 
 def why_not(device: torch.device, dtype: torch.dtype) -> str:

@@ -41,7 +41,8 @@ class _ThroughTime(torch.autograd.Function):
         outputs = []
         for x in inputs:
             before = after
-            after, kept = cell.forward(x, F.linear(before[0], W_h, b_u), before)
+            (h, *others), kept = cell.forward(x, F.linear(before[0], W_h, b_u), before)
+            after = (h.to(x.dtype), *others)  # the others may be wider
             steps.append((before, kept))
             outputs.append(after[0])
         ctx.cell, ctx.kept_per_step = cell, len(kept)
@@ -60,10 +61,10 @@ class _ThroughTime(torch.autograd.Function):
             here = saved[t * per_step : (t + 1) * per_step]
             gradients[0] = gradients[0] + grad_outputs[t]
             dx_t, du_t, before = ctx.cell.backward(tuple(gradients), tuple(here[states:]), tuple(here[:states]))
-            gradients = [torch.zeros_like(here[0]) if each is None else each for each in before]
-            gradients[0] = torch.addmm(gradients[0], du_t, W_h)
-            dx.append(dx_t)
-            du.append(du_t)
+            dx.append(dx_t.to(W_h.dtype))
+            du.append(du_t.to(W_h.dtype))
+            gradients = [torch.zeros_like(here[k]) if each is None else each for k, each in enumerate(before)]
+            gradients[0] = torch.addmm(gradients[0].to(W_h.dtype), du[-1], W_h)
         dx.reverse()
         du.reverse()
         all_du = torch.stack(du).flatten(0, 1)

@@ -27,13 +27,17 @@ def reference(cell: Cell, inputs: Tensor, states: States, W_h: Tensor, b_u: Tens
     """Run the recurrence as the cell's equations read, differentiated by autograd."""
     outputs = []
     for x in inputs:
-        states, _ = cell.forward(x, F.linear(states[0], W_h, b_u), states)
+        (h, *others), _ = cell.forward(x, F.linear(states[0], W_h, b_u), states)
+        states = (h.to(inputs.dtype), *others)
         outputs.append(states[0])
     return torch.stack(outputs), states
 
 
 def in_autocast_dtype(run: Recurrence) -> Recurrence:
-    """`run` with all its tensors in autocast's dtype where autocast is on, as matrix products take theirs."""
+    """`run` with what is multiplied in autocast's dtype, where autocast is on, and with what is added to that.
+
+    States that no matrix multiplies, such as an LSTM's, keep their own: 8 bits would forget what they add up.
+    """
 
     @functools.wraps(run)
     def recurrence(
@@ -43,7 +47,7 @@ def in_autocast_dtype(run: Recurrence) -> Recurrence:
         if torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
             inputs, W_h, b_u = inputs.to(dtype), W_h.to(dtype), None if b_u is None else b_u.to(dtype)
-            states = tuple(state.to(dtype) for state in states)
+            states = (states[0].to(dtype), *states[1:])
         with torch.autocast(device, enabled=False):
             return run(cell, inputs, states, W_h, b_u)
 

@@ -17,6 +17,7 @@ __all__ = ["start_from"]
 
 _PER_CHARACTER = ("embedding.weight", "fc.weight", "fc.bias")
 """Parameters with a row for each character."""
+_SIZES = ("embedding_size", "hidden_size", "num_layers")
 _NEW_SHOWN = 8
 _CHUNK = 2**24
 
@@ -44,11 +45,9 @@ def _copy(checkpoint: Checkpoint, model: CharRNN, theirs: np.ndarray, ours: np.n
     parameters = dict(model.named_parameters())
     shapes = {name: tuple(value.shape[name in _PER_CHARACTER :]) for name, value in checkpoint.model.items()}
     if shapes != {name: tuple(value.shape[name in _PER_CHARACTER :]) for name, value in parameters.items()}:
-        sizes = checkpoint.config["model"]
-        flags = " ".join(
-            f"--model.{name.replace('_', '-')} {sizes[name]}"
-            for name in ("embedding_size", "hidden_size", "num_layers")
-        )
+        before = {"cell": "tanh"} | checkpoint.config["model"]  # 0.1.0 had no other, and did not say so
+        names = [*(["cell"] if before["cell"] != model.config.cell else []), *_SIZES]
+        flags = " ".join(f"--model.{name.replace('_', '-')} {before[name]}" for name in names)
         raise RunError(f"{source}: is a model of other sizes: give {flags}")
     for name, value in checkpoint.model.items():
         if name in _PER_CHARACTER:

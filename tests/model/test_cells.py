@@ -1,14 +1,17 @@
 """Cells: what they compute, that their derivatives are right, and that everything else executes any of them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from charrnn.model import CharRNN, ModelConfig, measurement
 from charrnn.model.backends import BACKENDS, choose
 from charrnn.model.cells import CELLS, Cell
 from charrnn.model.fused import any_cell, fused
 from charrnn.model.measurement import measure
-from charrnn.model.recurrence import Recurrence, reference
+from charrnn.model.recurrence import Recurrence, in_autocast_dtype, reference
 from tests.toy_cell import Toy
 
 T, B, H = 5, 3, 4
@@ -102,3 +105,82 @@ def test_a_backend_without_the_cell_is_not_taken() -> None:
     assert choose("auto", toy, CPU, torch.float32) == "fused"
     found = measure(toy, T=6, B=3, H=8, device=CPU, dtype=torch.float32)
     assert (found.name, dict(found.passed_over)) == ("fused", {"native": "it has no cell toy"})
+
+
+PEERS = {"tanh": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+
+
+@pytest.mark.parametrize("recurrence", ["reference", "fused"])
+@pytest.mark.parametrize("cell", PEERS)
+def test_it_is_torch_s_own_with_the_same_weights(cell: str, recurrence: str) -> None:
+    """Two layers, float64: logits, states, and the gradients of every parameter and state."""
+    V, E, L = 7, 3, 2
+    sizes = {"vocabulary_size": V, "embedding_size": E, "hidden_size": H, "num_layers": L}
+    model = CharRNN(ModelConfig(**sizes, cell=cell, recurrence=recurrence)).double()  # type: ignore[arg-type]
+    for name, parameter in model.named_parameters():
+        if name.startswith("b_"):
+            nn.init.normal_(parameter)
+    peer = PEERS[cell](E, H, L).double()
+    pairs = {"W_e": "weight_ih", "W_h": "weight_hh", "b_e": "bias_ih", "b_h": "bias_hh"}
+    named = [
+        (model.parameter(ours, layer), peer.get_parameter(f"{theirs}_l{layer}"))
+        for layer in range(L)
+        for ours, theirs in pairs.items()
+    ]
+    for ours, theirs in named:
+        theirs.data.copy_(ours)
+    tokens = torch.randint(V, (B, T), generator=torch.Generator().manual_seed(1))
+    states = tuple(torch.randn(L, B, H, dtype=torch.float64, requires_grad=True) for _ in model.cell.states)
+    logits, after = model(tokens, states)
+    outputs, peer_after = peer(model.embedding(tokens.T), states if cell == "lstm" else states[0])
+    expected = model.fc(outputs).transpose(0, 1)
+    peer_after = peer_after if cell == "lstm" else (peer_after,)
+    exact = {"rtol": 0, "atol": 1e-12}
+    torch.testing.assert_close((logits, *after), (expected, *peer_after), **exact)
+    losses = [
+        (each[0].square().sum() + sum((s * s).sum() for s in each[1]))
+        for each in ((logits, after), (expected, peer_after))
+    ]
+    ours = torch.autograd.grad(losses[0], [*(pair[0] for pair in named), *states])
+    theirs = torch.autograd.grad(losses[1], [*(pair[1] for pair in named), *states])
+    torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("cell", PEERS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+def test_cudnn_s_calls_agree_with_the_reference(monkeypatch: pytest.MonkeyPatch, cell: str, dtype: torch.dtype) -> None:
+    """On a CPU they are torch's own RNNs; whole layers, as a model runs them."""
+    table = {"cudnn": replace(BACKENDS["cudnn"], device="", why_not=lambda *_: ""), "reference": BACKENDS["reference"]}
+    monkeypatch.setattr(measurement, "BACKENDS", table)
+    found = measure(CELLS[cell], T=6, B=3, H=8, device=CPU, dtype=dtype)
+    assert not found.passed_over
+    assert found.name == "cudnn"
+
+
+@pytest.mark.parametrize("cell", PEERS)
+def test_cudnn_s_recurrence_is_the_reference_s(cell: str) -> None:
+    leaves = problem(CELLS[cell])
+    ours, theirs = (everything(run, CELLS[cell], leaves) for run in (BACKENDS["cudnn"].run, reference))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+
+
+def test_a_state_that_no_matrix_multiplies_keeps_its_precision() -> None:
+    """An LSTM adds up 64 times 1/1024: in bfloat16, next to 1, each of them would be lost."""
+    cell = CELLS["lstm"]
+    inputs = torch.tensor([30.0, 30.0, 1 / 1024, 0.0]).expand(64, 1, 4).contiguous()
+    for run in (reference, fused):
+        with torch.autocast("cpu", torch.bfloat16):
+            run = in_autocast_dtype(run)
+            _, (_, c) = run(cell, inputs, (torch.zeros(1, 1), torch.ones(1, 1)), torch.zeros(4, 1), None)
+        assert c.dtype == torch.float32
+        assert float(c) == pytest.approx(1 + 64 / 1024, rel=1e-3)
+
+
+def test_an_lstm_remembers_at_first() -> None:
+    model = CharRNN(ModelConfig(vocabulary_size=5, hidden_size=H, cell="lstm", num_layers=2))
+    for layer in range(2):
+        assert model.parameter("b_e", layer).view(4, H).tolist() == [[0.0] * H, [1.0] * H, [0.0] * H, [0.0] * H]
+        for gate in model.parameter("W_h", layer).view(4, H, H):
+            torch.testing.assert_close(gate @ gate.T, torch.eye(H), atol=1e-5, rtol=0)
+    notebook = CharRNN(ModelConfig(vocabulary_size=5, hidden_size=H, cell="lstm", initialisation="notebook"))
+    assert not notebook.parameter("b_e", 0).count_nonzero()

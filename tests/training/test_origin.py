@@ -80,16 +80,16 @@ def test_how_much_is_known(trained: Finished, text_of: Callable[[str], RunText],
     assert start_from(str(trained.run), model_for(text), text) == f"{trained.run}, step 60: {line}"
 
 
-@pytest.mark.parametrize("changes", [{"hidden_size": 31}, {"embedding_size": 7}, {"num_layers": 2}])
+@pytest.mark.parametrize("changes", [{"hidden_size": 31}, {"embedding_size": 7}, {"num_layers": 2}, {"cell": "gru"}])
 def test_other_sizes_are_told_with_the_flags_that_help(
-    trained: Finished, text_of: Callable[[str], RunText], changes: dict[str, int]
+    trained: Finished, text_of: Callable[[str], RunText], changes: dict[str, Any]
 ) -> None:
     text = text_of("abc" * 100)
     with pytest.raises(RunError, match="is a model of other sizes: give --model") as caught:
         start_from(str(trained.run), model_for(text, **changes), text)
     flags = one_line(caught.value).split(": give ")[1].split()
     assert parse(["alphabet", *flags]) == PRESETS["alphabet"]()
-    assert len(flags) == 6
+    assert len(flags) == (8 if "cell" in changes else 6)
 
 
 def test_nothing_in_common(trained: Finished, text_of: Callable[[str], RunText]) -> None:
