@@ -1,7 +1,8 @@
-"""How fast a model trains: whole steps of ours, of `nn.RNN` and of the notebook's loop, alternating in one run.
+"""How fast a model trains: whole steps of ours, of torch's layer and of the notebook's loop, alternating in one run.
 
     python benchmarks/training.py                                         # H = 512, B = 64, T = 100, V = 60, L = 1
     python benchmarks/training.py --hidden 128 1024 --batch 32 256 --precision no --output rows.jsonl
+    python benchmarks/training.py --cell gru lstm --hidden 256 --peers nn.RNN   # beside nn.GRU and nn.LSTM
 
 A cell is one combination of the sizes. Each contender has a process of its own, so that its peak memory is its own;
 the others wait while it makes some steps. A round that another program disturbed is repeated (and counted where that
@@ -44,11 +45,13 @@ class Cell:
     vocabulary: int
     layers: int
     precision: str
+    cell: str = "tanh"
 
     @property
     def flops(self) -> float:
         """Of the products that a step cannot do without: recurrence, upper layers' inputs, logits; their gradients."""
-        per_character = self.hidden * (self.hidden * (2 * self.layers - 1) + self.vocabulary)
+        gates = {"tanh": 1, "gru": 3, "lstm": 4}[self.cell]
+        per_character = self.hidden * (gates * self.hidden * (2 * self.layers - 1) + self.vocabulary)
         return 3 * 2 * self.batch * self.length * per_character
 
 
@@ -69,7 +72,7 @@ def ours(cell: Cell, threads: int) -> Step:
     config = replace(
         config,
         batch=replace(config.batch, size=cell.batch, length=cell.length),
-        model=replace(config.model, hidden_size=cell.hidden, embedding_size=E, num_layers=cell.layers),
+        model=replace(config.model, cell=cell.cell, hidden_size=cell.hidden, embedding_size=E, num_layers=cell.layers),
     )
     accelerator = start(mixed_precision=cell.precision, threads=threads)
     torch.manual_seed(0)
@@ -96,7 +99,7 @@ def peer(cell: Cell, threads: int, layers: Callable[[Cell], Any], compiled: bool
             self.layers = layers(cell)
             self.fc = nn.Linear(cell.hidden, cell.vocabulary)
 
-        def forward(self, tokens: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        def forward(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
             outputs, state = self.layers(self.embedding(tokens), state)
             return self.fc(outputs), state
 
@@ -104,7 +107,8 @@ def peer(cell: Cell, threads: int, layers: Callable[[Cell], Any], compiled: bool
     model = Model().to(device)
     forward = torch.compile(model) if compiled else model
     optimiser = torch.optim.AdamW(model.parameters(), 4e-3, fused=True)
-    loader, state = steps(cell), torch.zeros(cell.layers, cell.batch, cell.hidden, device=device)
+    zeros = torch.zeros(cell.layers, cell.batch, cell.hidden, device=device)
+    loader, state = steps(cell), (zeros, zeros) if cell.cell == "lstm" else zeros
 
     def step() -> None:
         nonlocal state
@@ -116,7 +120,7 @@ def peer(cell: Cell, threads: int, layers: Callable[[Cell], Any], compiled: bool
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         optimiser.zero_grad()
-        state = state.detach()
+        state = tuple(part.detach() for part in state) if cell.cell == "lstm" else state.detach()
 
     return step
 
@@ -124,7 +128,8 @@ def peer(cell: Cell, threads: int, layers: Callable[[Cell], Any], compiled: bool
 def torch_rnn(cell: Cell) -> Any:
     from torch import nn
 
-    return nn.RNN(E, cell.hidden, cell.layers, batch_first=True)
+    kind = {"tanh": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[cell.cell]
+    return kind(E, cell.hidden, cell.layers, batch_first=True)
 
 
 def notebook_loop(cell: Cell) -> Any:
@@ -336,6 +341,7 @@ def main() -> None:
     for name, default in sizes.items():
         parser.add_argument(f"--{name}", type=int, nargs="+", default=default, help=f"(default {default[0]})")
     parser.add_argument("--precision", nargs="+", choices=["no", "bf16"], default=["no", "bf16"], help="(default both)")
+    parser.add_argument("--cell", nargs="+", choices=["tanh", "gru", "lstm"], default=["tanh"], help="(default tanh)")
     known = ", ".join(CONTENDERS)
     parser.add_argument("--peers", nargs="*", default=["nn.RNN", "notebook"], help=f"of {known} (default the two)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of alternation (default 5)")
@@ -347,17 +353,30 @@ def main() -> None:
         worker(options.worker[0], Cell(**json.loads(options.worker[1])), options.threads)
         return
     setting = {"threads": options.threads, "rounds": options.rounds, **machine("torch", "accelerate")}
-    columns = ["H", "B", "T", "V", "L", "precision", "contender", "ms a step", "spread", "ratio", "of matrix rate"]
+    columns = [
+        "H",
+        "B",
+        "T",
+        "V",
+        "L",
+        "precision",
+        "cell",
+        "contender",
+        "ms a step",
+        "spread",
+        "ratio",
+        "of matrix rate",
+    ]
     columns += ["peak memory", "disturbed rounds"]
     print(f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
     lines = []
-    for values in itertools.product(*(getattr(options, name) for name in (*sizes, "precision"))):
+    for values in itertools.product(*(getattr(options, name) for name in (*sizes, "precision", "cell"))):
         for row in measure(Cell(*values), ["charrnn", *options.peers], options.threads, options.rounds):
             lines.append(json.dumps({**row, **setting}))
             share = "" if row["matrix_share"] is None else f"{row['matrix_share']:.0%}"
             print(
                 "|",
-                " | ".join(str(row[name]) for name in (*sizes, "precision", "contender")),
+                " | ".join(str(row[name]) for name in (*sizes, "precision", "cell", "contender")),
                 f"| {row['ms']:.1f} | {row['spread_ms'][0]:.1f} to {row['spread_ms'][1]:.1f} | {row['ratio']:.2f}",
                 f"| {share} | {row['peak_mb']:.0f} MB | {row['disturbed_rounds']} |",
                 flush=True,
