@@ -11,7 +11,7 @@ import tyro
 from charrnn.cli.common import exit_status
 from charrnn.cli.flags import parse_flags
 from charrnn.console import tell
-from charrnn.errors import ConfigError, CorpusError, RunError
+from charrnn.errors import ConfigError, CorpusError, RunError, first_line
 from charrnn.files import looking_at
 from charrnn.garbage import no_garbage_collection
 
@@ -67,6 +67,19 @@ def run(arguments: Sequence[str]) -> int:
         prog="charrnn-export",
         description="Write the ONNX model of a run's checkpoint, checked against torch.",
     )
+    try:
+        _export(options)
+    except Exception as error:
+        from charrnn.processes.failures import is_out_of_memory
+
+        if is_out_of_memory(error):
+            message = f"{options.run}: out of memory ({first_line(error)}): free some, or export it where there is more"
+            raise RunError(message) from error
+        raise
+    return 0
+
+
+def _export(options: ExportOptions) -> None:
     with no_garbage_collection():
         from charrnn.runs.directory import RunDirectory
         from charrnn.runs.export_run import export_run
@@ -84,7 +97,6 @@ def run(arguments: Sequence[str]) -> int:
         tell(f"{written}, equal to torch within 1e-5", sys.stdout)
     else:
         tell(f"{written}; {_cost(directory, checkpoint, output, weights, exported.difference)}", sys.stdout)
-    return 0
 
 
 def _size(file: Path) -> str:

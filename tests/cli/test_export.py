@@ -303,3 +303,15 @@ def test_the_checkpoints_that_there_are_are_named_in_the_order_of_their_steps(tm
         (path / "manifest.json").touch()
     with pytest.raises(RunError, match="it has: step-00000005, step-99999999, step-100000000"):
         export._checkpoint(tmp_path, tmp_path / "checkpoints", "step-1")
+
+
+def test_memory_that_is_not_there_is_one_line(command: Command, run: Path) -> None:
+    """torch raises a RuntimeError for it. The config asks for a matrix of 4 TB."""
+    path = run / "config.json"
+    description = json.loads(path.read_text())
+    description["config"]["model"]["hidden_size"] = 2**20
+    path.write_text(json.dumps(description))
+    message = one_line(command(run))
+    assert message.startswith(f"{run}: out of memory (")
+    assert message.endswith("): free some, or export it where there is more")
+    assert not (run / "model.onnx").exists()
