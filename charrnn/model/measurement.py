@@ -63,7 +63,7 @@ def measure(cell: Cell, *, T: int, B: int, H: int, device: torch.device, dtype: 
         if name not in (*passed_over, "reference") and entry.device in ("", device.type)
     }
     flop_per_step = 3 * 2 * B * cell.gates * H * H  # forward, and two products backward
-    problem = _Problem(cell, min(T, max(4, round(_flop(device) / flop_per_step))), B, H, device, dtype)
+    problem = _Problem(cell, min(T, max(2, round(_flop(device) / flop_per_step))), B, H, device, dtype)
     expected = problem.results(BACKENDS["reference"], autocast=False)
     seconds = {}
     for name, entry in candidates.items():
