@@ -1,8 +1,8 @@
 """Mutants: the code is changed on purpose, in one place at a time, and some test must fail.
 
-    make mutants                                       # the sample: COUNT places of FILES, and the edits of native.cpp
+    make mutants                                       # the sample: COUNT places of FILES, and the edits of `native`'s C++
     make mutants ONLY=charrnn/text/batches.py COUNT=40
-    make mutants ONLY=charrnn/model/native.cpp
+    make mutants ONLY=charrnn/model/native
 
 The changes are cosmic-ray's; at each place one of those that are possible is tried. Which places and which changes
 follows from the lines alone, so a run that was stopped goes on where it was: what died stays dead as long as its file
@@ -48,10 +48,10 @@ from parso.tree import NodeOrLeaf
 ROOT = Path(__file__).parents[1]
 PLACE = ROOT / "build" / "mutants"
 RESULTS = PLACE / "results.jsonl"
-NATIVE = "charrnn/model/native.cpp"
+NATIVE = "charrnn/model/native"
 ON_A_GPU = {"charrnn/model/graphed.py"}
 """What runs nowhere else: no test would tell."""
-FILES = ["charrnn/model", "charrnn/text", "charrnn/runtime"]
+FILES = ["charrnn/model", NATIVE, "charrnn/text", "charrnn/runtime"]
 FILES += [f"charrnn/{name}.py" for name in ("scores", "splitmix", "training/learner", "training/evaluation")]
 FILES += ["charrnn/training/schedule.py", "charrnn/runs/checkpoint.py", "charrnn/sampling_config.py"]
 TESTS = {
@@ -60,7 +60,8 @@ TESTS = {
     "model/cpu": "tests/model/test_native.py",
     "model/fused": "tests/model/test_recurrence.py tests/model/test_cells.py",
     "model/initialisation": "tests/model/test_char_rnn.py",
-    "model/native": "tests/model/test_native.py tests/model/test_loss.py tests/model/test_recurrence.py",
+    "model/compiled": "tests/model/test_native.py",
+    "model/calls": "tests/model/test_native.py tests/model/test_loss.py tests/model/test_cells.py",
     "runtime/model": "tests/runtime/test_onnx_model.py tests/runtime/test_stream.py",
     "runtime/scan_sessions": "tests/runtime/test_scan.py",
     "charrnn/sampling_config": "tests/test_sampling_config.py",
@@ -199,10 +200,11 @@ def _difference(before: str, after: str) -> str:
 
 def native_edits() -> Iterator[Mutant]:
     sys.path.insert(0, str(ROOT / "tests" / "model"))
-    source = (ROOT / NATIVE).read_text()
-    for old, new in importlib.import_module("native_edits").EDITS:
+    for name, old, new in importlib.import_module("native_edits").EDITS:
+        file = f"{NATIVE}/{name}"
+        source = (ROOT / file).read_text()
         changed = source.replace(old, new)
-        yield Mutant(NATIVE, _difference(source, changed), changed)
+        yield Mutant(file, _difference(source, changed), changed)
 
 
 # What must notice
@@ -210,10 +212,10 @@ def native_edits() -> Iterator[Mutant]:
 
 def stages_of(file: str) -> list[str]:
     """Arguments of pytest, to be tried in this order."""
-    if file == NATIVE:
-        return ["tests/model/test_recurrence.py tests/model/test_loss.py -k native"]  # others see that it was edited
+    if file.endswith(".h"):  # others see that it was edited
+        return ["tests/model/test_cells.py tests/model/test_recurrence.py tests/model/test_loss.py -k native"]
     path = Path(file)
-    room = path.parent.name
+    room = path.parent.name.replace("native", "model")  # whose tests are in the room around it
     own = TESTS.get(f"{room}/{path.stem}", f"tests/{room}/test_{path.stem}.py")
     rest = [] if room in ("charrnn", "training") else [f"tests/{room}"]
     return [own, *rest, *FURTHER[room]]

@@ -25,12 +25,17 @@ __all__ = ["BACKENDS", "Backend", "choose"]
 Layer: TypeAlias = Callable[[Cell, Tensor, States, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, States]]
 """A whole layer: cell, its inputs [T, B, E], states, W_e, b_e, W_h, b_h -> outputs [T, B, H], states after."""
 
+Lookup: TypeAlias = Callable[[Cell, Tensor, Tensor, States, Tensor, Tensor | None], tuple[Tensor, States]]
+"""A `Recurrence` whose inputs [T, B, G*H] are table[tokens]: table [V, G*H] and tokens [T, B] in their place."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Backend:
     """One way of executing the recurrence."""
 
     run: Recurrence
+    lookup: Lookup | None = None
+    """The same for inputs that are rows of a table, where that is faster than to copy the rows and then `run`."""
     layer: Layer | None = None
     """A whole layer in one, where that is faster than the input terms and then `run`."""
     device: str = ""
@@ -59,9 +64,26 @@ class Backend:
         b_x, b_u = cell.split_bias(b_h)
         return self.run(cell, F.linear(inputs, W_e, b_e + b_x), states, W_h, b_u)
 
+    def run_lookup(
+        self, cell: Cell, table: Tensor, tokens: Tensor, states: States, W_h: Tensor, b_u: Tensor | None
+    ) -> tuple[Tensor, States]:
+        """`run` on table[tokens], table [V, G*H] and tokens [T, B]."""
+        if self.lookup is not None:
+            return self.lookup(cell, table, tokens, states, W_h, b_u)
+        # A lookup whose gradient is one index_add: F.embedding's took three times as long on a CPU.
+        inputs = table.index_select(0, tokens.flatten()).view(*tokens.shape, -1)
+        return self.run(cell, inputs, states, W_h, b_u)
+
 
 BACKENDS: dict[str, Backend] = {
-    "native": Backend(run=native.native, device="cpu", cells=(Tanh,), why_not=native.why_not, loss=native.output_loss),
+    "native": Backend(
+        run=native.native,
+        lookup=native.native_lookup,
+        device="cpu",
+        cells=tuple(native.CELLS),
+        why_not=native.why_not,
+        loss=native.output_loss,
+    ),
     "graphed": Backend(run=graphed, device="cuda", cells=(Tanh,)),
     "cudnn": Backend(run=cudnn.cudnn, layer=cudnn.layer, device="cuda", cells=(Tanh, GRU, LSTM), why_not=cudnn.why_not),
     "fused": Backend(run=fused),

@@ -4,7 +4,8 @@
         -> outputs [T, B, H], the states after the last step, [B, H] each
 
 `inputs` are the input terms x_t, and u_t = h_{t-1} W_h^T + b_u, with b_u what the cell's `split_bias` leaves to the
-product. The outputs are the first state of every step. Every execution is tested against `reference`, values and
+product. The outputs are the first state of every step. The inputs' memory is the recurrence's to use: whoever needs
+them afterwards keeps a copy. Every execution is tested against `reference`, values and
 gradients.
 """
 

@@ -1,21 +1,25 @@
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from charrnn.model import native
-
-# Each instruction number by number (tests/model/emulated): slow, but the same source, and built in two seconds.
-EMULATION = ["-Og", "-march=native", "-D__AVX512BF16__", "-I", str(Path(__file__).with_name("emulated"))]
+from charrnn.model.native import compiled
+from tests.model.native_cpus import NATIVE
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _native_on_any_cpu() -> Iterator[None]:
-    """Where this CPU has no AVX-512, the tests of this room run native.cpp with its instructions emulated."""
-    with pytest.MonkeyPatch.context() as patch:
-        if native._why_not_here():
-            patch.setattr(native, "_FOR_THIS_CPU", EMULATION)
-            patch.setattr(native, "_why_not_here", lambda: "")
-            native._library.cache_clear()
-        yield
-    native._library.cache_clear()
+@pytest.fixture(autouse=True)
+def _native_for_the_cpu_that_is_named(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """A test that has one of NATIVE among its parameters runs it; it is compiled once and found again."""
+    parameters = getattr(request.node, "callspec", None)
+    named = (
+        [name for name in parameters.params.values() if isinstance(name, str) and NATIVE.get(name)]
+        if parameters
+        else []
+    )
+    for name in named:
+        monkeypatch.setenv("CXXFLAGS", NATIVE[name])
+        compiled._library_or_reason.cache_clear()
+    yield
+    if named:
+        compiled._library_or_reason.cache_clear()

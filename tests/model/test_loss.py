@@ -8,6 +8,7 @@ from torch import Tensor
 from charrnn.model import loss as module
 from charrnn.model import native
 from charrnn.model.loss import LossAndGradients, in_pieces, output_loss
+from tests.model.native_cpus import NATIVE
 
 N, H, V = 17, 5, 11
 
@@ -41,8 +42,8 @@ def _pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     ("run", "dtype", "tolerance"),
     [
         ("torch", torch.float64, 1e-12),
-        *((run, torch.float32, 1e-5) for run in ("torch", "native")),
-        *((run, torch.bfloat16, 0.02) for run in ("torch", "native")),
+        *((run, torch.float32, 1e-5) for run in ("torch", *NATIVE)),
+        *((run, torch.bfloat16, 0.02) for run in ("torch", *NATIVE)),
     ],
 )
 @pytest.mark.parametrize("factor", [1.0, -2.5])
@@ -69,7 +70,7 @@ def test_gradcheck() -> None:
     assert torch.autograd.gradcheck(lambda *leaves: output_loss(*leaves, targets, scale=0.7)[0], leaves)
 
 
-@pytest.mark.parametrize("run", ["torch", "native"])
+@pytest.mark.parametrize("run", ["torch", *NATIVE])
 def test_arguments_need_not_be_contiguous(run: str) -> None:
     """With T = 1 the targets of a batch are a column of its windows."""
     outputs, weight, bias, targets = problem(torch.float32)
@@ -102,7 +103,7 @@ def test_under_autocast_the_products_are_bfloat16_and_the_losses_float32() -> No
     assert {gradient.dtype for gradient in gradients} == {torch.float32}
 
 
-@pytest.mark.parametrize("run", ["torch", "native"])
+@pytest.mark.parametrize("run", ["torch", *NATIVE])
 def test_a_loss_beyond_float32_s_exponentials(run: str) -> None:
     """The true character has a probability of exp(-400): no logarithm of zero."""
     logits = torch.tensor([[400.0, 0.0]])
@@ -114,11 +115,19 @@ def test_a_loss_beyond_float32_s_exponentials(run: str) -> None:
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2**-7)])
 @pytest.mark.parametrize(("N", "H", "V"), [(1, 1, 1), (2, 9, 33), (300, 40, 7), (600, 17, 65), (7, 32, 64)])
 @pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("execution", NATIVE)
 def test_native_around_its_tiles(
-    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, tolerance: float, N: int, H: int, V: int, threads: int
+    monkeypatch: pytest.MonkeyPatch,
+    execution: str,
+    dtype: torch.dtype,
+    tolerance: float,
+    N: int,
+    H: int,
+    V: int,
+    threads: int,
 ) -> None:
-    """Its tiles are 8 x 32, its blocks 64 of N, its chunks 128 (256 in bfloat16); a thread takes 128 of N or more."""
-    run = run_of("native", dtype)
+    """Its tiles are up to 8 x 32, its blocks 32 of N, its chunks 256; a thread takes 128 of N or more."""
+    run = run_of(execution, dtype)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     generator = torch.Generator().manual_seed(N)
     leaves = [torch.randn(shape, generator=generator).to(dtype) for shape in ((N, H), (V, H), (V,))]
@@ -133,7 +142,7 @@ def test_native_around_its_tiles(
         torch.testing.assert_close(ours.double(), theirs, rtol=tolerance, atol=tolerance * theirs.abs().max().item())
 
 
-@pytest.mark.parametrize("run", ["torch", "native"])
+@pytest.mark.parametrize("run", ["torch", *NATIVE])
 def test_a_nan_stays_one(run: str) -> None:
     """A run stops where its loss is no number; a kernel that lost it would train on."""
     outputs = torch.zeros(3, 2)
@@ -144,7 +153,7 @@ def test_a_nan_stays_one(run: str) -> None:
     assert loss.isnan()
 
 
-@pytest.mark.parametrize("run", ["torch", "native"])
+@pytest.mark.parametrize("run", ["torch", *NATIVE])
 @pytest.mark.parametrize("target", [-1, V])
 def test_no_target_beyond_the_vocabulary(run: str, target: int) -> None:
     *leaves, targets = problem(torch.float32)

@@ -4,8 +4,8 @@ What it computes: test_recurrence.py and test_loss.py.
 """
 
 import os
-import platform
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,18 +17,18 @@ from charrnn.model import native
 from charrnn.model.backends import choose
 from charrnn.model.cells import CELLS
 from charrnn.model.measurement import measure
+from charrnn.model.native import compiled
 
 CPU, TANH = torch.device("cpu"), CELLS["tanh"]
-WHY_NOT_HERE = native._why_not_here  # as it is: where it has a reason, conftest.py puts another in its place
 
 
 @pytest.fixture
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """An empty cache, and a process that has not looked for the library yet."""
     monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path / "cache"))
-    native._library.cache_clear()
+    compiled._library_or_reason.cache_clear()
     yield tmp_path / "cache"
-    native._library.cache_clear()
+    compiled._library_or_reason.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -36,32 +36,39 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The library, built once: that takes two seconds."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CHARRNN_CACHE", str(tmp_path_factory.mktemp("built")))
-        native._library.cache_clear()
+        compiled._library_or_reason.cache_clear()
         reason = native.why_not(CPU, torch.float32)
         if reason:
             pytest.skip(f"install: a C++ compiler (native: {reason})")
-        (path,) = native._own_directory().iterdir()
+        (path,) = compiled._own_directory().iterdir()
     return path
 
 
 @pytest.fixture
 def library(cache: Path, built: Path) -> Path:
     """The library in a cache of its own; this process has not looked for it yet."""
-    return Path(shutil.copy(built, native._own_directory()))
+    return Path(shutil.copy(built, compiled._own_directory()))
 
 
 def test_what_it_cannot_do_is_said() -> None:
     assert native.why_not(CPU, torch.float64) == "it computes in float32 and bfloat16, not in float64"
 
 
-def test_a_cpu_without_avx_512_is_told_from_its_flags(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(native, "cpu_flags", lambda: frozenset({"avx2", "avx512f", "fma"}))
-    assert WHY_NOT_HERE() == "this CPU has no AVX-512"
-    monkeypatch.setattr(native, "cpu_flags", lambda: native._NEEDED_FLAGS | {"avx2"})
-    assert WHY_NOT_HERE() == ""
-    monkeypatch.setattr(platform, "machine", lambda: "riscv64")
-    assert WHY_NOT_HERE() == "this CPU is riscv64, it needs AVX-512"
+def test_it_is_not_made_for_windows(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert native.why_not(CPU, torch.float32) == "it is not made for Windows"
+
+
+def test_where_the_compiler_has_no_openmp_it_has_threads_of_its_own(cache: Path, tmp_path: Path) -> None:
+    """Apple's clang says so and fails."""
+    compiler = tmp_path / "c++"
+    compiler.write_text('#!/bin/sh\ncase "$*" in *-fopenmp*) echo unsupported >&2; exit 1;; esac\nexec c++ "$@"\n')
+    compiler.chmod(0o700)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CXX", str(compiler))
+        assert native.why_not(CPU, torch.float32) == ""
+    (path,) = compiled._own_directory().iterdir()
+    assert b"GOMP_parallel" not in path.read_bytes()
 
 
 def test_it_is_built_once(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +90,7 @@ def test_a_damaged_library_is_built_anew(library: Path, damage: str) -> None:
     library.write_bytes(content[: len(content) // 2] if damage == "cut" else content)
     assert native.why_not(CPU, torch.float32) == ""
     (rebuilt,) = library.parent.iterdir()
-    assert native._is_whole(rebuilt)
+    assert compiled._is_whole(rebuilt)
 
 
 def test_nothing_is_loaded_from_where_others_can_write(library: Path) -> None:
@@ -97,7 +104,6 @@ def test_nothing_is_loaded_from_another_user_s_directory(library: Path) -> None:
     assert "is not this user's alone: set CHARRNN_CACHE" in native.why_not(CPU, torch.float32)
 
 
-@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="not here: another CPU is another reason")
 @pytest.mark.parametrize("trouble", ["no compiler", "a compiler that fails", "no cache", "a compiler that hangs"])
 def test_where_it_cannot_be_built_auto_is_the_next(cache: Path, monkeypatch: pytest.MonkeyPatch, trouble: str) -> None:
     compilers = {
@@ -107,7 +113,7 @@ def test_where_it_cannot_be_built_auto_is_the_next(cache: Path, monkeypatch: pyt
         "no cache": "c++",
     }
     monkeypatch.setenv("CXX", compilers[trouble])
-    monkeypatch.setattr(native, "_COMPILER_SECONDS", 0.2 if "hangs" in trouble else 60)
+    monkeypatch.setattr(compiled, "_COMPILER_SECONDS", 0.2 if "hangs" in trouble else 60)
     if trouble == "no cache":
         cache.write_text("a file")
     assert native.why_not(CPU, torch.float32).startswith("it cannot be built here (")

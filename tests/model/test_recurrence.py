@@ -9,30 +9,38 @@ from torch import Tensor
 
 from charrnn.model.backends import BACKENDS
 from tests.model.agreement import TanhRun, of_tanh, reference
+from tests.model.native_cpus import NATIVE
 
 CPU = torch.device("cpu")
 # `cudnn` on a CPU is torch's own RNN, by the same call. All others that are not for CPUs: test_gpu.py.
 EXECUTIONS = [
-    name for name, entry in BACKENDS.items() if name != "reference" and (name == "cudnn" or entry.device in ("", "cpu"))
+    name
+    for name, entry in BACKENDS.items()
+    if name not in ("reference", "native") and (name == "cudnn" or entry.device in ("", "cpu"))
 ]
+EXECUTIONS += NATIVE
 SIZES = [(1, 1, 1), (1, 3, 5), (7, 1, 4), (6, 3, 5), (33, 5, 17)]  # T, B, H: all different, so no transpose can pass
-SIZES += [(3, 19, 45), (4, 37, 33), (2, 16, 64), (5, 8, 70)]  # around the tiles of `native`: 8 rows, 32 columns
+SIZES += [
+    (3, 19, 45),
+    (4, 37, 33),
+    (2, 16, 64),
+    (5, 8, 70),
+]  # around the tiles of `native`: 8, 6 or 16 rows, 32, 16 or 8 columns
 SIZES += [(5, 80, 6)]  # rows enough for `native` to share out the sum over them among threads
 # To each other, relative to the largest: float64 and float32 differ by the order of sums over up to 33 steps; bfloat16
 # has 8 bits, and rounds every state to them.
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 2e-6, torch.bfloat16: 0.03}
-NOT_IN_FLOAT64 = {"native"}
 PAIRS = [
     (execution, dtype)
     for execution in EXECUTIONS
     for dtype in TOLERANCES
-    if dtype != torch.float64 or execution not in NOT_IN_FLOAT64
+    if dtype != torch.float64 or execution not in NATIVE
 ]
 
 
 def run_of(execution: str, dtype: torch.dtype) -> TanhRun:
     """The backend's function; where this machine lacks what it needs (a compiler), the test is skipped."""
-    entry = BACKENDS[execution]
+    entry = BACKENDS["native" if execution in NATIVE else execution]
     reason = entry.why_not(CPU, dtype) if entry.device in ("", "cpu") else ""
     if reason:
         pytest.skip(f"install: a C++ compiler ({execution}: {reason})")
