@@ -1,6 +1,6 @@
 """Mutants: the code is changed on purpose, in one place at a time, and some test must fail.
 
-    make mutants                                       # the sample: COUNT places of FILES, and the edits of `native`'s C++
+    make mutants                                       # the sample: COUNT places of FILES, and edits of native's C++
     make mutants ONLY=charrnn/text/batches.py COUNT=40
     make mutants ONLY=charrnn/model/native
 

@@ -5,7 +5,11 @@ Each old text stands in its file exactly once.
 
 EDITS = [
     # which numbers there are
-    ("numbers.h", "return (size + COLUMNS - 1) / COLUMNS * COLUMNS;", "return (size + COLUMNS - 2) / COLUMNS * COLUMNS;"),
+    (
+        "numbers.h",
+        "return (size + COLUMNS - 1) / COLUMNS * COLUMNS;",
+        "return (size + COLUMNS - 2) / COLUMNS * COLUMNS;",
+    ),
     ("numbers.h", "std::memcpy(&values, from, count * sizeof(Number));", "std::memcpy(&values, from, sizeof(Number));"),
     ("numbers.h", "std::memcpy(to, &values, count * sizeof(Number));", "std::memcpy(to, &values, sizeof values);"),
     # float32 and bfloat16
@@ -81,7 +85,11 @@ EDITS = [
     ("loss.h", "z[target] -= sum;", "z[target] -= 1;"),
     ("loss.h", "z[target] -= sum;", ""),
     ("loss.h", "(1 / sum);", "1.f;"),
-    ("loss.h", "std::log(static_cast<double>(sum)) + highest - of_target", "std::log(static_cast<double>(sum)) - of_target"),
+    (
+        "loss.h",
+        "std::log(static_cast<double>(sum)) + highest - of_target",
+        "std::log(static_cast<double>(sum)) - of_target",
+    ),
     ("loss.h", "sums[1] += of_target >= highest;", "sums[1] += of_target > highest;"),
     ("loss.h", "+ read<floats>(bias + j);", ";"),
     ("loss.h", "j)) * scale, H - j", "j)), H - j"),
