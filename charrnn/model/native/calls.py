@@ -63,7 +63,7 @@ class _ThroughTime(torch.autograd.Function):
         for history, state in zip((h, c), states, strict=False):
             assert history is not None
             history[0] = state
-        gates = table.new_empty(T * B, len(W_h)) if tokens is not None else table.detach()
+        gates = table.detach() if tokens is None else _memory(T * B, len(W_h), table.dtype)
         u_n = torch.empty_like(h[1:]) if isinstance(cell, GRU) else None
         W_h = W_h.contiguous()
         _through_time("forward", cell, (table, tokens, W_h, b_u, h, c, gates, u_n), (T, B, H))
@@ -93,8 +93,22 @@ class _ThroughTime(torch.autograd.Function):
         grad_b_u = None
         if ctx.needs_input_grad[4] and u_n is not None:
             grad_b_u = torch.cat([dx.new_zeros(2 * H), u_n.sum((0, 1))])
-        grad_table = dx if tokens is None else _sums(dx, tokens, ctx.rows)
+        grad_table = dx
+        if tokens is not None:
+            grad_table = _sums(dx, tokens, ctx.rows)
+            _spare[:] = [dx]
         return None, grad_table, None, grad_W_h, grad_b_u, grad_h.to(h.dtype), *([carry] if grad_others else [])
+
+
+_spare: list[Tensor] = []
+"""What the last backward pass is done with, for the next forward pass: fresh memory is a fault for each page."""
+
+
+def _memory(rows: int, columns: int, dtype: torch.dtype) -> Tensor:
+    """[rows, columns], not initialised."""
+    if _spare and (_spare[0].shape, _spare[0].dtype) == ((rows, columns), dtype):
+        return _spare.pop()
+    return torch.empty(rows, columns, dtype=dtype)
 
 
 def _through_time(name: str, cell: Cell, tensors: Sequence[Tensor | None], sizes: Sequence[int]) -> None:

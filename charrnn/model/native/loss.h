@@ -69,7 +69,7 @@ void output_loss(const typename T::number* h, const typename T::number* W, const
         Float32::store(wide_bias.at(j), T::load(bias + j, V - j), std::min(V - j, VECTOR));
     Parts<float> dW_parts(Products::size(V, H), threads), db_parts(z_width, threads);
     Parts<double> sums_parts(LINE, threads);  // a line of the cache for each
-    parallel(threads, [&](int64_t thread) {
+    parallel(threads, [&](int64_t thread, int64_t threads) {
         Products products(dW_parts.of(thread), V, H);
         Buffer<number> rows(CHUNK * h_stride), dz(CHUNK * dz_stride);
         Buffer<float> z(AT_ONCE * z_width), wide_dh(AT_ONCE * h_width);

@@ -6,7 +6,10 @@
 #include <functional>
 #include <type_traits>
 #include <utility>
-#ifndef _OPENMP
+#ifdef _OPENMP
+#include <omp.h>
+#else
+#include <future>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -20,21 +23,24 @@
 
 namespace {
 
-// act(thread) for every thread. With OpenMP, where the compiler has it, they are torch's own, which would otherwise spin
-// where ours want to work: the library finds torch's OpenMP in the process.
-void parallel(int64_t threads, const std::function<void(int64_t)>& act) {
+// act(thread, threads) for every one of up to `most` threads at the same time. With OpenMP, where the compiler has it,
+// they are torch's own, which would otherwise spin where ours want to work: the library finds torch's OpenMP in the
+// process.
+void parallel(int64_t most, const std::function<void(int64_t, int64_t)>& act) {
 #ifdef _OPENMP
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-    for (int64_t thread = 0; thread < threads; ++thread) act(thread);
+#pragma omp parallel num_threads(most)
+    act(omp_get_thread_num(), omp_get_num_threads());
 #else
+    std::promise<int64_t> number;  // of threads that could be had
+    const std::shared_future<int64_t> threads(number.get_future());
     std::vector<std::thread> others;
-    int64_t thread = 1;
     try {
-        for (; thread < threads; ++thread) others.emplace_back(std::cref(act), thread);
-    } catch (const std::system_error&) {  // no more threads are to be had
-        for (; thread < threads; ++thread) act(thread);
+        for (int64_t thread = 1; thread < most; ++thread)
+            others.emplace_back([thread, threads, &act] { act(thread, threads.get()); });
+    } catch (const std::system_error&) {
     }
-    act(0);
+    number.set_value(others.size() + 1);
+    act(0, threads.get());
     for (auto& other : others) other.join();
 #endif
 }
@@ -48,12 +54,13 @@ public:
     Strips(int64_t K, int64_t strips) : K(K), strips(strips), numbers(K * strips * COLUMNS) {}
 
     const number* at(int64_t strip) const { return numbers.at(strip * K * COLUMNS); }
+    int64_t bytes() const { return K * strips * COLUMNS * sizeof(number); }
 
     // Fill the rows `begin` to `begin + count`. column(strip, c) is where a column begins, nullptr where it is zero; its
     // numbers lie `stride` apart.
     template <class Column>
     void pack(int64_t begin, int64_t count, int64_t stride, int64_t threads, Column column) {
-        parallel(threads, [&](int64_t thread) {
+        parallel(threads, [&](int64_t thread, int64_t threads) {
             for (int64_t strip = thread; strip < strips; strip += threads) {
                 const number* columns[COLUMNS];
                 for (int64_t c = 0; c < COLUMNS; ++c) columns[c] = column(strip, c);
@@ -264,13 +271,13 @@ void outer_products(const typename T::number* a, int64_t a_stride, const typenam
                     int64_t M, int64_t K, int64_t threads) {
     using Sums = OuterProducts<T>;
     Parts<float> parts(Sums::size(M, K), threads);
-    parallel(threads, [&](int64_t thread) {
+    parallel(threads, [&](int64_t thread, int64_t threads) {
         Sums sums(parts.of(thread), M, K);
         const int64_t end = N * (thread + 1) / threads;
         for (int64_t n = N * thread / threads; n < end; n += sums.CHUNK)
             sums.add(a + n * a_stride, a_stride, b + n * K, K, std::min(end - n, sums.CHUNK));
     });
-    parallel(threads, [&](int64_t thread) {
+    parallel(threads, [&](int64_t thread, int64_t threads) {
         for (int64_t i = M * thread / threads; i < M * (thread + 1) / threads; ++i)
             for (int64_t j = 0; j < K; ++j) out[i * K + j] = parts.sum(i * Sums::stride(K) + j);
     });
@@ -280,7 +287,7 @@ void outer_products(const typename T::number* a, int64_t a_stride, const typenam
 template <class T>
 void sums(const typename T::number* rows, const int64_t* places, float* out, int64_t N, int64_t M, int64_t size,
           int64_t threads) {
-    parallel(threads, [&](int64_t thread) {
+    parallel(threads, [&](int64_t thread, int64_t threads) {
         const int64_t begin = M * thread / threads, end = M * (thread + 1) / threads;
         for (int64_t place = 0; place < size; ++place) std::fill(out + place * M + begin, out + place * M + end, 0.f);
         for (int64_t n = 0; n < N; ++n)
