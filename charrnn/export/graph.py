@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from charrnn.errors import ConfigError
+from charrnn.export.cells import file_cell
 from charrnn.garbage import no_garbage_collection
 from charrnn.model import CharRNN
 from charrnn.model.cells import States, stacked
@@ -26,24 +27,25 @@ class SingleStep(nn.Module):
 
     token int64 [batch], states [L, batch, H] each -> logits [batch, V], the next states. The embedding, W_e and the
     biases of layer 0 are one [V, G*H] table; matrices stand transposed, as the products want them. What a layer does
-    with its input term and its product is the cell's own `forward`.
+    with its input term and its product is the `forward` of the cell as a file has it (`file_cell`), gates in its order.
     """
 
     def __init__(self, model: CharRNN) -> None:
         super().__init__()
-        self.cell = model.cell
         self.num_layers, self.hidden_size = model.config.num_layers, model.config.hidden_size
+        self.cell, order = file_cell(model.cell)
+        gates = torch.arange(model.cell.gates * self.hidden_size).view(model.cell.gates, -1)[list(order)].flatten()
         self.state_steps: int | None = None
         """Where set, states are rounded to whole numbers of 1/state_steps before they are multiplied."""
-        self.register_buffer("table", model.input_table().detach().clone())
+        self.register_buffer("table", model.input_table().detach()[:, gates])
         for layer in range(self.num_layers):
-            self.register_buffer(f"W_h_{layer}", model.parameter("W_h", layer).detach().T.contiguous())
+            self.register_buffer(f"W_h_{layer}", model.parameter("W_h", layer).detach()[gates].T.contiguous())
             of_input, of_product = model.cell.split_bias(model.parameter("b_h", layer).detach())
             if of_product is not None:
-                self.register_buffer(f"b_h_{layer}", of_product)
+                self.register_buffer(f"b_h_{layer}", of_product[gates])
             if layer > 0:
-                self.register_buffer(f"W_e_{layer}", model.parameter("W_e", layer).detach().T.contiguous())
-                self.register_buffer(f"b_{layer}", model.parameter("b_e", layer).detach() + of_input)
+                self.register_buffer(f"W_e_{layer}", model.parameter("W_e", layer).detach()[gates].T.contiguous())
+                self.register_buffer(f"b_{layer}", (model.parameter("b_e", layer).detach() + of_input)[gates])
         self.register_buffer("W_o", model.fc.weight.detach().T.contiguous())
         self.register_buffer("b_o", model.fc.bias.detach().clone())
 
