@@ -2,10 +2,12 @@
 
 import logging
 import warnings
+from collections.abc import Sequence
 
 import onnx
 import torch
 import torch.nn.functional as F
+from onnx import numpy_helper
 from torch import Tensor, nn
 
 from charrnn.errors import ConfigError
@@ -89,7 +91,29 @@ def trace(step: SingleStep, opset: int = OPSET) -> onnx.ModelProto:
         node.doc_string = ""
     del proto.graph.metadata_props[:]
     del proto.graph.value_info[:]
+    _name_layers(proto.graph, step.cell.states)
     return proto
+
+
+def _name_layers(graph: onnx.GraphProto, states: Sequence[str]) -> None:
+    """Call each layer [batch, H] of a state `NAME/LAYER` before the step, and `next_NAME/LAYER` after it.
+
+    By these names charrnn's sampler passes layers from step to step without stacking them and taking them apart.
+    """
+    numbers = {tensor.name: int(numpy_helper.to_array(tensor)) for tensor in graph.initializer if not tensor.dims}
+    made = {output: node for node in graph.node for output in node.output}
+    names = {
+        node.output[0]: f"{node.input[0]}/{numbers[node.input[1]]}"
+        for node in graph.node
+        if node.op_type == "Gather" and node.input[0] in states
+    }
+    for state in states:
+        stack = made[f"next_{state}"]
+        rows = stack.input if stack.op_type == "Concat" else stack.output
+        names |= {made[row].input[0]: f"next_{state}/{layer}" for layer, row in enumerate(rows)}
+    for node in graph.node:
+        for values in (node.input, node.output):
+            values[:] = [names.get(value, value) for value in values]
 
 
 def _export(step: SingleStep) -> onnx.ModelProto:

@@ -14,10 +14,10 @@ import onnxruntime
 
 from charrnn.arrays import Ids, Logits, State
 from charrnn.errors import ModelFileError
-from charrnn.runtime.layers import StateSizes
 from charrnn.runtime.sampling import Noise, bounded
-from charrnn.runtime.scan import Choice, StepGraph, reading_graph, writing_graph
+from charrnn.runtime.scan import Choice, reading_graph, writing_graph
 from charrnn.runtime.session import open_session, run_session
+from charrnn.runtime.step_graph import StateSizes, StepGraph
 from charrnn.sampling_config import SamplingConfig
 
 __all__ = ["ScanSessions"]
