@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from charrnn.export import OPSETS, PARITY_TOLERANCE, SingleStep, export_onnx
-from charrnn.export.cells import file_cell
+from charrnn.export.cells import file_cell, input_parts
 from charrnn.export.graph import trace
 from charrnn.model import CharRNN, ModelConfig
 from charrnn.model.cells import CELLS
@@ -44,8 +44,10 @@ def test_the_same_function(name: str) -> None:
     assert sorted(order) == list(range(cell.gates))
     x, u = torch.randn(2, 7, cell.gates, H)
     states = tuple(torch.randn(7, H) for _ in cell.states)
-    expected, _ = cell.forward(x.flatten(1), u.flatten(1), states)
-    after, _ = filed.forward(x[:, list(order)].flatten(1), u[:, list(order)].flatten(1), states)
+    _, bias = cell.split_bias(torch.randn(cell.gates * H))
+    expected, _ = cell.forward(x.flatten(1), u.flatten(1) + (0 if bias is None else bias), states)
+    *added, rest = input_parts(filed, x[:, list(order)].flatten(1), bias)
+    after, _ = filed.forward(rest, sum(added, start=u[:, list(order)].flatten(1)), states)
     for ours, theirs in zip(after, expected, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)  # sums of order 1 in another order
 
@@ -55,8 +57,8 @@ def test_a_cell_without_another_form_is_traced_as_it_is() -> None:
     assert file_cell(toy) == (toy, (0, 1, 2))
 
 
-@pytest.mark.parametrize(("cell", "sigmoids", "nodes"), [("tanh", 0, 8), ("gru", 1, 18), ("lstm", 1, 18)])
-def test_one_product_and_one_sigmoid_for_all_gates(cell: str, sigmoids: int, nodes: int) -> None:
+@pytest.mark.parametrize(("cell", "sigmoids", "nodes"), [("tanh", 0, 8), ("gru", 2, 17), ("lstm", 1, 18)])
+def test_one_product_for_all_gates_and_few_nodes(cell: str, sigmoids: int, nodes: int) -> None:
     operators = [node.op_type for node in trace(SingleStep(model_of(cell, L=1))).graph.node]
     assert operators.count("MatMul") == 2, "and that of the logits"
     assert operators.count("Sigmoid") == sigmoids
