@@ -1,8 +1,9 @@
 """The cells as a file has them: in as few nodes as were found.
 
 In one stream a node costs onnxruntime 0.3 to 0.5 us, whatever it computes at H = 128. There a GRU's step takes 7.5 us
-instead of 9.0 (int8: 10.4 for 12.3), an LSTM's 8.8 for 10.3 (10.2 for 11.8). That these are the cells' functions, every
-export checks. Of what else was tried (us at H = 512 in int8, one stream and 64, GRU: 25, 350):
+instead of 9.0 (int8: 10.4 for 12.3), an LSTM's 8.8 for 10.3 (10.2 for 11.8), least of many rounds on a shared Xeon.
+That these are the cells' functions, every export checks. Of what else was tried (us at H = 512 in int8, one stream and
+64, GRU: 25, 350):
 
 - a product for each gate, which needs no Split: 28, 280; with float32 weights 5 % faster, an LSTM in int8 40 % slower;
 - one Sigmoid for r and z of a GRU, and a Split after it: as many nodes, and a copy more.
