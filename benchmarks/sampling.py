@@ -1,13 +1,16 @@
 """How fast characters come out of a model: charrnn's sampler beside PyTorch, the notebook's loop and plain onnxruntime.
 
     python benchmarks/sampling.py
+    python benchmarks/sampling.py --cell gru lstm --sizes 128 512 --only write      # beside nn.GRU and nn.LSTM
 
 One thread. All contestants write from the same weights, alternating, `--rounds` times; a ratio is that of two which
-stood in one round, to the `nn.RNN` step. Prints tables, then one JSON line per row with the median, the spread and
-what it was measured on. `start` measures whole processes, from their start to the first character on a terminal.
+stood in one round, to the step of torch's layer of the same cell. Prints tables, then one JSON line per row with the
+median, the spread and what it was measured on. `start` measures whole processes, from their start to the first
+character on a terminal.
 """
 
 import argparse
+import itertools
 import json
 import os
 import pty
@@ -38,6 +41,8 @@ from charrnn.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary("\n" + "".join(map(chr, range(32, 88))))
 SIZES = (128, 500, 1024)
+PEERS = {"tanh": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+"""The library's layer for each cell."""
 STREAMS = 64
 TEMPERATURE = 0.8
 TOP = {"": {}, ", top-k 10": {"top_k": 10}, ", top-p 0.9": {"top_p": 0.9}}
@@ -54,19 +59,22 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="measurements of each contestant (default 9)")
     parser.add_argument("--only", choices=["write", "read", "start"], help="one part (default: all)")
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help=f"hidden sizes (default {SIZES})")
+    parser.add_argument("--cell", nargs="+", choices=PEERS, default=["tanh"], help="(default tanh)")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     table = []
     with tempfile.TemporaryDirectory() as directory:
-        for H in arguments.sizes:
-            files = Files(Path(directory), H)
+        for cell, H in itertools.product(arguments.cell, arguments.sizes):
+            files = Files(Path(directory), cell, H)
             if arguments.only in (None, "write"):
-                table += compare(f"H={H}", one_stream(files), arguments.rounds, "us a character")
-                table += compare(f"H={H}, {STREAMS} streams", many_streams(files), arguments.rounds, "us a step of all")
+                table += compare(files.title, one_stream(files), arguments.rounds, "us a character")
+                title = f"{files.title}, {STREAMS} streams"
+                table += compare(title, many_streams(files), arguments.rounds, "us a step of all")
             if arguments.only in (None, "read"):
                 table += reading(files, arguments.rounds)
         if arguments.only in (None, "start"):
-            table += starting(Files(Path(directory), 500), arguments.rounds)
+            for cell in arguments.cell:
+                table += starting(Files(Path(directory), cell, 500), arguments.rounds)
     report(table, arguments)
 
 
@@ -76,12 +84,14 @@ def main() -> None:
 class Files:
     """One set of random weights, in torch and as model files."""
 
-    def __init__(self, directory: Path, H: int) -> None:
+    def __init__(self, directory: Path, cell: str, H: int) -> None:
         torch.manual_seed(H)
-        self.model = CharRNN(ModelConfig(vocabulary_size=len(VOCABULARY), hidden_size=H)).eval()
+        self.title = f"{cell}, H={H}"
+        self.layer = f"nn.{PEERS[cell].__name__}"
+        self.model = CharRNN(ModelConfig(vocabulary_size=len(VOCABULARY), hidden_size=H, cell=cell)).eval()
         with torch.no_grad():
             self.model.fc.weight.mul_(10)  # a trained model is about as sure of itself
-        self.fp32, self.eight_bit = directory / f"{H}.onnx", directory / f"{H}-int8.onnx"
+        self.fp32, self.eight_bit = directory / f"{cell}-{H}.onnx", directory / f"{cell}-{H}-int8.onnx"
         for path, weights in ((self.fp32, "float32"), (self.eight_bit, "int8")):
             export_onnx(
                 self.model,
@@ -101,7 +111,7 @@ torch.set_num_threads(1)
 weights = torch.load(sys.argv[1], weights_only=True)
 V, E = weights["embedding.weight"].shape
 H = weights["fc.weight"].shape[1]
-embedding, rnn, fc = nn.Embedding(V, E), nn.RNN(E, H, batch_first=True), nn.Linear(H, V)
+embedding, rnn, fc = nn.Embedding(V, E), getattr(nn, sys.argv[2])(E, H, batch_first=True), nn.Linear(H, V)
 nn.ModuleDict(dict(embedding=embedding, rnn=rnn, fc=fc)).load_state_dict(weights)
 token, state = torch.zeros(1, 1, dtype=torch.int64), None
 with torch.inference_mode():
@@ -119,7 +129,8 @@ class TorchRnn(nn.Module):
     def __init__(self, model: CharRNN) -> None:
         super().__init__()
         V, E, H = model.config.vocabulary_size, model.config.embedding_size, model.config.hidden_size
-        self.embedding, self.rnn, self.fc = nn.Embedding(V, E), nn.RNN(E, H, batch_first=True), nn.Linear(H, V)
+        layer = PEERS[model.config.cell]
+        self.embedding, self.rnn, self.fc = nn.Embedding(V, E), layer(E, H, batch_first=True), nn.Linear(H, V)
         values = [model.parameter(name, 0) for name in ("W_e", "W_h", "b_e", "b_h")]
         with torch.no_grad():
             self.embedding.weight.copy_(model.embedding.weight)
@@ -127,7 +138,7 @@ class TorchRnn(nn.Module):
                 parameter.copy_(value)
         self.fc.load_state_dict(model.fc.state_dict())
 
-    def forward(self, tokens: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
         outputs, state = self.rnn(self.embedding(tokens), state)
         return self.fc(outputs[:, -1]), state
 
@@ -148,7 +159,7 @@ def by_torch(model: CharRNN, rows: int) -> Iterator[str]:
 
 @torch.inference_mode()
 def by_notebook(model: CharRNN) -> Iterator[str]:
-    """`generate_text` of the notebook: its equations as they are written, one character at a time."""
+    """`generate_text` of the notebook: the equations of `tanh` as they are written, one character at a time."""
     W_e, b_e, W_h, b_h = (model.parameter(name, 0) for name in ("W_e", "b_e", "W_h", "b_h"))
     state, token = torch.zeros(1, len(b_h)), torch.zeros(1, dtype=torch.int64)
     while True:
@@ -164,10 +175,13 @@ def by_plain_onnxruntime(path: Path) -> Iterator[str]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    (state_shape,) = (node.shape for node in session.get_inputs() if node.name == "state")
-    state, token, rng = np.zeros((state_shape[0], 1, state_shape[2]), np.float32), 0, np.random.default_rng(0)
+    shapes = {node.name: node.shape for node in session.get_inputs() if node.name != "token"}
+    states = {name: np.zeros((L, 1, H), np.float32) for name, (L, _, H) in shapes.items()}
+    outputs = ["logits", *(f"next_{name}" for name in states)]
+    token, rng = 0, np.random.default_rng(0)
     while True:
-        logits, state = session.run(["logits", "next_state"], {"token": np.array([token]), "state": state})
+        logits, *after = session.run(outputs, {"token": np.array([token]), **states})
+        states = dict(zip(states, after, strict=True))
         weights = np.exp((logits[0] - logits.max()) / TEMPERATURE)
         token = int(rng.choice(len(VOCABULARY), p=weights / weights.sum()))
         yield VOCABULARY.characters[token]
@@ -183,9 +197,10 @@ def by_charrnn(path: Path, rows: int = 1, **settings: Any) -> Iterator[object]:
 
 def one_stream(files: Files) -> dict[str, Iterator[object]]:
     weights = {"fp32": files.fp32, "8-bit": files.eight_bit}
+    notebook = {"the notebook's generate_text": by_notebook(files.model)} if files.model.config.cell == "tanh" else {}
     return {
-        "nn.RNN step, torch.multinomial": by_torch(files.model, 1),
-        "the notebook's generate_text": by_notebook(files.model),
+        f"{files.layer} step, torch.multinomial": by_torch(files.model, 1),
+        **notebook,
         "session.run, rng.choice": by_plain_onnxruntime(files.fp32),
     } | {
         f"charrnn, {kind}{name}": by_charrnn(path, **settings)
@@ -196,7 +211,7 @@ def one_stream(files: Files) -> dict[str, Iterator[object]]:
 
 def many_streams(files: Files) -> dict[str, Iterator[object]]:
     return {
-        "nn.RNN step, torch.multinomial": by_torch(files.model, STREAMS),
+        f"{files.layer} step, torch.multinomial": by_torch(files.model, STREAMS),
         "charrnn, fp32": by_charrnn(files.fp32, STREAMS),
         "charrnn, 8-bit": by_charrnn(files.eight_bit, STREAMS),
     }
@@ -221,7 +236,8 @@ def compare(title: str, contestants: dict[str, Iterator[object]], rounds: int, u
 
 def characters_in_a_slice(contestant: Iterator[object]) -> int:
     count = 16
-    while (taken := seconds(contestant, count)) < SLICE_SECONDS / 4:
+    # The least of three: a pause of the machine would leave a slice that is shorter than a block written ahead.
+    while (taken := min(seconds(contestant, count) for _ in range(3))) < SLICE_SECONDS / 4:
         count *= 2
     return max(1, round(count * SLICE_SECONDS / taken))
 
@@ -256,7 +272,7 @@ def reading(files: Files, rounds: int) -> list[dict[str, Any]]:
             np.dot(W, h)
 
     readers: dict[str, Callable[[], object]] = {
-        "nn.RNN on the whole prompt": at_once,
+        f"{files.layer} on the whole prompt": at_once,
         "the products W_h h alone, in numpy": products,
         "charrnn, fp32, a step a character": step_by_step,
         "charrnn, fp32": lambda: next(models["fp32"].stream(prompt)),
@@ -269,7 +285,7 @@ def reading(files: Files, rounds: int) -> list[dict[str, Any]]:
             read()
             times[name].append((time.perf_counter() - begin) / PROMPT_CHARACTERS * 1e6)
     peer = next(iter(times.values()))
-    title = f"H={files.model.config.hidden_size}, a prompt of {PROMPT_CHARACTERS:,} characters"
+    title = f"{files.title}, a prompt of {PROMPT_CHARACTERS:,} characters"
     return [  # the first round is to warm up
         row(title, name, "us a character", values[1:], [a / b for a, b in zip(peer[1:], values[1:], strict=True)])
         for name, values in times.items()
@@ -282,7 +298,7 @@ def starting(files: Files, rounds: int) -> list[dict[str, Any]]:
     torch.save(TorchRnn(files.model).state_dict(), weights)
     ours = [sys.executable, "-m", "charrnn.cli.sample"]
     commands = {
-        "torch": [sys.executable, "-c", TORCH_START, str(weights)],
+        "torch": [sys.executable, "-c", TORCH_START, str(weights), files.layer.removeprefix("nn.")],
         "charrnn-sample": [*ours, str(files.fp32), "--length", str(10**9)],
         "charrnn-sample, 8-bit": [*ours, str(files.eight_bit), "--length", str(10**9)],
     }
@@ -292,12 +308,12 @@ def starting(files: Files, rounds: int) -> list[dict[str, Any]]:
         for name, command in commands.items():
             starts[name].append(until_first_character(command))
         helps.append(cpu_seconds([*ours, "--help"]) * 1e3)
-    table = []
+    table, title = [], f"{files.title}, a cold start"
     for place, unit in enumerate(("ms to the first character", "ms of CPU to it", "MB resident at most")):
         for name, values in starts.items():
             ratios = [mine[place] / peer[place] for mine, peer in zip(values, starts["torch"], strict=True)]
-            table.append(row("a cold start, H=500", name, unit, [value[place] for value in values], ratios))
-    return [*table, row("a cold start, H=500", "charrnn-sample --help", "ms of CPU", helps, None)]
+            table.append(row(title, name, unit, [value[place] for value in values], ratios))
+    return [*table, row(title, "charrnn-sample --help", "ms of CPU", helps, None)]
 
 
 def until_first_character(command: list[str]) -> tuple[float, float, float]:

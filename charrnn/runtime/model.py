@@ -109,6 +109,14 @@ class OnnxModel(StepModel):
     def _output_names(self) -> list[str]:
         return ["logits", *(f"next_{name}" for name in self._state_sizes)]
 
+    @property
+    def why_single_steps(self) -> str:
+        """Where a step is a call of onnxruntime, which is slower than many steps a call: why, in one line; else empty.
+
+        It is known once the model has written or read.
+        """
+        return self._scans.refusal
+
     def read(self, tokens: Ids, state: State) -> tuple[Logits, State]:
         """See `StepModel`. Many characters are read in one call of onnxruntime."""
         read = self._scans.read(tokens, state) if len(tokens) >= _MIN_SCAN_CHARS else None

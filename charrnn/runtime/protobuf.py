@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 
 from charrnn.errors import ModelFileError
 
-__all__ = ["Field", "Message", "read_fields", "read_varint", "write_message"]
+__all__ = ["Field", "Message", "read_fields", "write_message"]
 
 Message: TypeAlias = list[bytes | memoryview]
 """An encoded message, in pieces: the weights in it are large, and would be copied once for each message around them."""
@@ -50,11 +50,6 @@ def read_fields(message: memoryview) -> Iterator[Field]:
         if position > len(message):
             raise _damaged()
         yield Field(tag >> 3, message[begin:position], message[start:position])
-
-
-def read_varint(encoded: memoryview) -> int:
-    """The whole number, from 0, that a field's content encodes. Raises ModelFileError where it is no varint."""
-    return _next_varint(encoded, 0)[0]
 
 
 def _next_varint(message: memoryview, position: int) -> tuple[int, int]:

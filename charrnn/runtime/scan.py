@@ -14,84 +14,17 @@ names in the file.
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 
-from charrnn.runtime.layers import Node, StateSizes, find_layers, read_node, weight_name
-from charrnn.runtime.protobuf import Field, Message, read_fields, write_message
+from charrnn.runtime.protobuf import Message, write_message
+from charrnn.runtime.step_graph import FLOAT, GRAPH, GRAPH_NODES, GRAPH_WEIGHTS, INT64, StepGraph, Tensor
 
-__all__ = ["Choice", "StepGraph", "reading_graph", "writing_graph"]
+__all__ = ["Choice", "reading_graph", "writing_graph"]
 
 Choice: TypeAlias = Literal["all", "top-k", "top-p"]
 """Which characters can be chosen; "top-p" is top-k followed by top-p."""
 
-# Types of elements and field numbers, from onnx.proto, which defines the format.
-_FLOAT, _INT64 = 1, 7
-_MODEL_IR_VERSION, _MODEL_GRAPH, _MODEL_OPSETS, _MODEL_FUNCTIONS = 1, 7, 8, 25
-_GRAPH_NODES, _GRAPH_NAME, _GRAPH_INPUTS, _GRAPH_OUTPUTS = 1, 2, 11, 12
-_GRAPH_WEIGHTS, _GRAPH_SPARSE_WEIGHTS = 5, 15
-
-_LARGE_BYTES = 200_000
-"""Weights of at least this size stand outside the body. Of a weight in the body onnxruntime keeps two more copies; a
-weight outside has to be handed to the body at each step, which takes 0.2 us."""
-
-
-class _Tensor(NamedTuple):
-    """An input or output: its name, element type, and of each dimension the size, or the name where it is dynamic."""
-
-    name: str
-    kind: int
-    dims: tuple[int | str, ...]
-
-
-class StepGraph:
-    """The graph of a model file, one step, in the pieces from which Scan models are built.
-
-    All pieces but `states` and `next_states` are encoded protobuf fields, copied from the file as they are.
-    """
-
-    def __init__(self, model: bytes, sizes: StateSizes, V: int) -> None:
-        """Take `model`, the content of a file, apart. Raises ModelFileError where it is not made of protobuf fields."""
-        fields = list(read_fields(memoryview(model)))
-        self.header = [f.whole for f in fields if f.number in (_MODEL_IR_VERSION, _MODEL_OPSETS, _MODEL_FUNCTIONS)]
-        graph = [part for f in fields if f.number == _MODEL_GRAPH for part in read_fields(f.content)]
-        nodes = [part for part in graph if part.number == _GRAPH_NODES]
-        weights = [part for part in graph if part.number in (_GRAPH_WEIGHTS, _GRAPH_SPARSE_WEIGHTS)]
-        read = [read_node(node.content) for node in nodes]
-        layers = find_layers(read, [weight.content for weight in weights], sizes)
-        self.by_layer = layers is not None
-        """Whether Scan passes the states on as their layers, [batch, H] each, or whole, [L, batch, H]."""
-        unneeded = layers.unneeded if layers else set()
-        outside = _large_weights(read, weights)
-        self.body_fields = [node.whole for index, node in enumerate(nodes) if index not in unneeded]
-        self.body_fields += [weight.whole for index, weight in enumerate(weights) if index not in outside]
-        self.outer_weights = [weights[index].whole for index in outside]
-        before = layers.before if layers else list(sizes)
-        after = layers.after if layers else [f"next_{name}" for name in sizes]
-        shapes = [
-            ("batch", H) if layers else (L, "batch", H) for L, H in sizes.values() for _ in range(L if layers else 1)
-        ]
-        self.states = [_Tensor(name, _FLOAT, shape) for name, shape in zip(before, shapes, strict=True)]
-        self.next_states = [_Tensor(name, _FLOAT, shape) for name, shape in zip(after, shapes, strict=True)]
-        self.V = V
-
-
-def _large_weights(graph: list[Node], weights: list[Field]) -> list[int]:
-    """Indices of the weights that are to stand outside the body.
-
-    Weights that are cast or scaled before they are used stay inside, however large: there onnxruntime computes the
-    result once, when it loads the model, and outside it would at each step.
-    """
-    names = [weight_name(weight.content) for weight in weights]
-    constant, folded = {"", *names}, set[str]()  # an empty name is an optional input that is left out
-    for node in graph:
-        if constant.issuperset(node.inputs):
-            constant.update(node.outputs)
-            folded.update(node.inputs)
-    return [
-        index
-        for index, weight in enumerate(weights)
-        if len(weight.whole) >= _LARGE_BYTES and names[index] not in folded
-    ]
+_GRAPH_NAME, _GRAPH_INPUTS, _GRAPH_OUTPUTS = 2, 11, 12  # field numbers, from onnx.proto
 
 
 def reading_graph(step: StepGraph) -> bytes:
@@ -102,15 +35,15 @@ def reading_graph(step: StepGraph) -> bytes:
     """
     body = _body_graph(
         step,
-        inputs=[*step.states, _Tensor("token", _INT64, ("batch",))],
-        outputs=[*step.next_states, _Tensor("logits", _FLOAT, ("batch", step.V))],
+        inputs=[*step.states, Tensor("token", INT64, ("batch",))],
+        outputs=[*step.next_states, Tensor("logits", FLOAT, ("batch", step.V))],
     )
     return _scan_model(
         step,
         body,
         states=_outer(step.states),
-        sequence=_Tensor("outer/tokens", _INT64, ("T", "batch")),
-        results=[*_outer(step.next_states), _Tensor("outer/logits", _FLOAT, ("T", "batch", step.V))],
+        sequence=Tensor("outer/tokens", INT64, ("T", "batch")),
+        results=[*_outer(step.next_states), Tensor("outer/logits", FLOAT, ("T", "batch", step.V))],
     )
 
 
@@ -124,34 +57,34 @@ def writing_graph(step: StepGraph, choice: Choice) -> bytes:
     int64 [T, batch].
     """
     token = ("token", "choice/token", "outer/token", "outer/last")
-    read, chosen, first, last = (_Tensor(name, _INT64, ("batch",)) for name in token)
+    read, chosen, first, last = (Tensor(name, INT64, ("batch",)) for name in token)
     # The chosen id leaves the body twice, as the next token and to be collected, and must be two values there.
     two_ids = _node("Identity", ["choice/id"], ["choice/token"])
     body = _body_graph(
         step,
         nodes=[*_CHOICES[choice], two_ids],
-        inputs=[*step.states, read, _Tensor("choice/noise", _FLOAT, ("batch", "K"))],
-        outputs=[*step.next_states, chosen, _Tensor("choice/id", _INT64, ("batch",))],
+        inputs=[*step.states, read, Tensor("choice/noise", FLOAT, ("batch", "K"))],
+        outputs=[*step.next_states, chosen, Tensor("choice/id", INT64, ("batch",))],
     )
     return _scan_model(
         step,
         body,
         states=[*_outer(step.states), first],
-        sequence=_Tensor("outer/noise", _FLOAT, ("T", "batch", "K")),
+        sequence=Tensor("outer/noise", FLOAT, ("T", "batch", "K")),
         settings=_SETTINGS[choice],
-        results=[*_outer(step.next_states), last, _Tensor("outer/ids", _INT64, ("T", "batch"))],
+        results=[*_outer(step.next_states), last, Tensor("outer/ids", INT64, ("T", "batch"))],
     )
 
 
-def _outer(values: list[_Tensor]) -> list[_Tensor]:
+def _outer(values: list[Tensor]) -> list[Tensor]:
     return [value._replace(name=f"outer/{value.name}") for value in values]
 
 
 def _body_graph(
-    step: StepGraph, *, inputs: list[_Tensor], outputs: list[_Tensor], nodes: Sequence[Message] = ()
+    step: StepGraph, *, inputs: list[Tensor], outputs: list[Tensor], nodes: Sequence[Message] = ()
 ) -> Message:
     """The body of a Scan: the file's graph, followed by `nodes` and the constant that they need."""
-    constants = write_message((_GRAPH_WEIGHTS, _AXIS)) if nodes else []
+    constants = write_message((GRAPH_WEIGHTS, _AXIS)) if nodes else []
     return [*step.body_fields, *_graph(nodes, inputs, outputs), *constants]
 
 
@@ -159,10 +92,10 @@ def _scan_model(
     step: StepGraph,
     body: Message,
     *,
-    states: list[_Tensor],
-    sequence: _Tensor,
-    results: list[_Tensor],
-    settings: Sequence[_Tensor] = (),
+    states: list[Tensor],
+    sequence: Tensor,
+    results: list[Tensor],
+    settings: Sequence[Tensor] = (),
 ) -> bytes:
     """A model with the file's opsets, whose only node is a Scan over `sequence`.
 
@@ -171,7 +104,7 @@ def _scan_model(
     names = [value.name for value in (*states, sequence)]
     scan = _node("Scan", names, [value.name for value in results], body=body, num_scan_inputs=1)
     graph = [*step.outer_weights, *_graph([scan], [*states, sequence, *settings], results)]
-    return b"".join([*step.header, *write_message((_MODEL_GRAPH, graph))])
+    return b"".join([*step.header, *write_message((GRAPH, graph))])
 
 
 # ONNX's protobuf messages
@@ -192,16 +125,16 @@ def _attribute(name: str, value: int | Message) -> Message:
     return write_message((1, name), *([(3, value), (20, 2)] if isinstance(value, int) else [(6, value), (20, 5)]))
 
 
-def _graph(nodes: Sequence[Message], inputs: list[_Tensor], outputs: list[_Tensor]) -> Message:
+def _graph(nodes: Sequence[Message], inputs: list[Tensor], outputs: list[Tensor]) -> Message:
     return write_message(
-        *((_GRAPH_NODES, node) for node in nodes),
+        *((GRAPH_NODES, node) for node in nodes),
         (_GRAPH_NAME, "charrnn"),
         *((_GRAPH_INPUTS, _value_info(value)) for value in inputs),
         *((_GRAPH_OUTPUTS, _value_info(value)) for value in outputs),
     )
 
 
-def _value_info(value: _Tensor) -> Message:
+def _value_info(value: Tensor) -> Message:
     dims = (write_message((1 if isinstance(dim, int) else 2, dim)) for dim in value.dims)
     tensor_type = write_message((1, value.kind), (2, write_message(*((1, dim) for dim in dims))))
     return write_message((1, value.name), (2, write_message((1, tensor_type))))
@@ -215,7 +148,7 @@ def _constant(name: str, kind: int, dims: tuple[int, ...], content: bytes) -> Me
 # The choice of a character: from logits float32 [batch, V] and choice/noise float32 [batch, K] to choice/id int64
 # [batch]. This is `choose` of sampling.py as ONNX nodes.
 
-_AXIS = _constant("choice/axis", _INT64, (), (1).to_bytes(8, "little"))
+_AXIS = _constant("choice/axis", INT64, (), (1).to_bytes(8, "little"))
 _ALL = [
     _node("Add", ["logits", "choice/noise"], ["choice/sums"]),
     _node("ArgMax", ["choice/sums"], ["choice/id"], axis=1, keepdims=0),
@@ -242,9 +175,9 @@ _CHOICES: dict[Choice, list[Message]] = {
     "top-k": [_TOP, *_TOP_K_SCORES, *_ID_OF_HIGHEST],
     "top-p": [_TOP, *_TOP_P_SCORES, *_ID_OF_HIGHEST],
 }
-_K = _Tensor("outer/top_k", _INT64, (1,))
-_SETTINGS: dict[Choice, list[_Tensor]] = {
+_K = Tensor("outer/top_k", INT64, (1,))
+_SETTINGS: dict[Choice, list[Tensor]] = {
     "all": [],
     "top-k": [_K],
-    "top-p": [_K, _Tensor("outer/top_p", _FLOAT, (1,)), _Tensor("outer/temperature", _FLOAT, (1,))],
+    "top-p": [_K, Tensor("outer/top_p", FLOAT, (1,)), Tensor("outer/temperature", FLOAT, (1,))],
 }

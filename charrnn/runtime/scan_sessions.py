@@ -13,11 +13,11 @@ import numpy.typing as npt
 import onnxruntime
 
 from charrnn.arrays import Ids, Logits, State
-from charrnn.errors import ModelFileError
-from charrnn.runtime.layers import StateSizes
+from charrnn.errors import ModelFileError, first_line
 from charrnn.runtime.sampling import Noise, bounded
-from charrnn.runtime.scan import Choice, StepGraph, reading_graph, writing_graph
+from charrnn.runtime.scan import Choice, reading_graph, writing_graph
 from charrnn.runtime.session import open_session, run_session
+from charrnn.runtime.step_graph import StateSizes, StepGraph
 from charrnn.sampling_config import SamplingConfig
 
 __all__ = ["ScanSessions"]
@@ -42,6 +42,8 @@ class ScanSessions:
         self._V = V
         self._scans: dict[_Kind, _Scan | None] = {}
         self._lock = Lock()
+        self.refusal = ""
+        """What onnxruntime last had against the file's graph as the body of a Scan, in one line."""
 
     def read(self, tokens: Ids, state: State) -> tuple[Logits, State] | None:
         """Read `tokens` int64 [T, batch]: T steps.
@@ -114,7 +116,8 @@ class ScanSessions:
         try:
             graph = reading_graph(self._step) if kind == "read" else writing_graph(self._step, kind)
             session = open_session(graph)
-        except ModelFileError:
+        except ModelFileError as error:
+            self.refusal = first_line(error.__cause__ or error)
             return None
         return _Scan(session, [node.name for node in session.get_inputs()])
 

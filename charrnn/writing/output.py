@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from charrnn.console import give_up, tell, visible
 from charrnn.errors import CharRNNError
 
-__all__ = ["COMMAND", "Write", "say", "standard_output"]
+__all__ = ["COMMAND", "Write", "say", "say_why_slow", "standard_output"]
 
 COMMAND = "charrnn-sample"
 Write = Callable[[str], object]
@@ -44,3 +44,9 @@ def _show(text: str) -> None:
 def say(message: str) -> None:
     """Tell the user something that is not the text."""
     tell(f"{COMMAND}: {' '.join(message.splitlines())}", sys.stderr)
+
+
+def say_why_slow(why: str) -> None:
+    """why: of `OnnxModel.why_single_steps`."""
+    if why:
+        say(f"slower than could be, a call of onnxruntime for each character: no Scan of this file's graph: {why}")

@@ -18,7 +18,7 @@ from charrnn.scores import ScoredBlock, Scores, score_blocks
 from charrnn.writing.heatmap import heatmap_of
 from charrnn.writing.input import decoded, read_blocks, source_name
 from charrnn.writing.options import Options
-from charrnn.writing.output import say, standard_output
+from charrnn.writing.output import say, say_why_slow, standard_output
 
 __all__ = ["write_scores"]
 
@@ -49,6 +49,7 @@ def write_scores(options: Options, load: Callable[[Options], OnnxModel]) -> None
         out(_as_json(scores, options.score, seconds) if options.json else _as_table(scores))
     if options.verbose:
         say(f"{scores.characters:,} characters in {seconds:.2f} s: {scores.characters / seconds:,.0f} a second")
+        say_why_slow(model.why_single_steps)
     if heatmap is not None:
         _write_heatmap(heatmap, scores, options)
 

@@ -12,7 +12,7 @@ from charrnn.runtime import OnnxModel, Sampler, SamplingConfig, fresh_seed
 from charrnn.writing.continuations import Continuations
 from charrnn.writing.input import encode_prompt, from_command_line, read_prompt
 from charrnn.writing.options import Options
-from charrnn.writing.output import Write, say, standard_output
+from charrnn.writing.output import Write, say, say_why_slow, standard_output
 from charrnn.writing.screen_text import side_by_side
 
 __all__ = ["write_texts"]
@@ -58,6 +58,7 @@ def write_texts(options: Options, load: Callable[[Options], OnnxModel]) -> None:
     if options.verbose:
         for each in continuations:
             say(f"{each.total_chars:,} characters in {each.seconds:.3f} s: {_per_second(each):,.0f} a second")
+        say_why_slow(model.why_single_steps)
 
 
 def _configs(options: Options) -> list[SamplingConfig]:

@@ -236,6 +236,27 @@ def test_quiet_tells_nothing_and_verbose_tells_of_model_and_speed(path: Path) ->
     assert "a second" in lines[4]
 
 
+@pytest.mark.parametrize(("taken", "action"), [("choice/sums", ["--length", "30"]), ("outer/tokens", ["--score"])])
+def test_verbose_says_why_a_step_is_a_call(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], taken: str, action: list[str]
+) -> None:
+    """A value in the file has a name that the Scan around it needs."""
+    proto = HandMade().proto()
+    for node in proto.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [taken if name == "scores" else name for name in names]
+    path, text = tmp_path / "model.onnx", tmp_path / "text.txt"
+    path.write_bytes(proto.SerializeToString())
+    text.write_text("abc" * 100)
+    arguments = [str(path), *action, *([str(text)] if "--score" in action else [])]
+    assert main([*arguments, "--verbose"]) == 0
+    *_, speed, why = capfd.readouterr().err.splitlines()
+    assert "a second" in speed
+    assert "a call of onnxruntime for each character: no Scan of this file's graph: [ONNXRuntimeError]" in why
+    assert main(arguments) == 0
+    assert "Scan" not in capfd.readouterr().err
+
+
 def test_a_prompt_that_never_ends(path: Path) -> None:
     result = run(path, "--prompt-file", "/dev/zero")
     assert result.returncode == EXIT_USER_ERROR

@@ -100,20 +100,20 @@ class HandMade:
         for i in range(self.L):
             if i > 0:
                 nodes += [
-                    node("MatMul", [f"h{i - 1}", f"W_e{i}"], [f"up{i}"]),
+                    node("MatMul", [f"next_state/{i - 1}", f"W_e{i}"], [f"up{i}"]),
                     node("Add", [f"up{i}", f"b{i}"], [f"inputs{i}"]),
                 ]
             nodes += [
-                node("Gather", ["state", f"layer{i}"], [f"before{i}"], axis=0),
-                node("MatMul", [f"before{i}", f"W_h{i}"], [f"recurrent{i}"]),
+                node("Gather", ["state", f"layer{i}"], [f"state/{i}"], axis=0),
+                node("MatMul", [f"state/{i}", f"W_h{i}"], [f"recurrent{i}"]),
                 node("Add", [f"recurrent{i}", f"inputs{i}"], [f"sum{i}"]),
-                node("Tanh", [f"sum{i}"], [f"h{i}"]),
-                node("Unsqueeze", [f"h{i}", "axis0"], [f"kept{i}"]),
+                node("Tanh", [f"sum{i}"], [f"next_state/{i}"]),
+                node("Unsqueeze", [f"next_state/{i}", "axis0"], [f"kept{i}"]),
             ]
         return [
             *nodes,
             node("Concat", [f"kept{i}" for i in range(self.L)], ["next_state"], axis=0),
-            node("MatMul", [f"h{self.L - 1}", "W_o"], ["scores"]),
+            node("MatMul", [f"next_state/{self.L - 1}", "W_o"], ["scores"]),
             node("Add", ["scores", "b_o"], ["logits"]),
         ]
 

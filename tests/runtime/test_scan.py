@@ -229,3 +229,12 @@ def test_sparse_weights_are_part_of_the_body(tmp_path: Path) -> None:
     by_scan, by_step = write_both(model, SamplingConfig(), 1, 3, 100)
     np.testing.assert_array_equal(by_scan, by_step)
     assert list(model._scans._scans.values()) != [None]
+
+
+def test_a_file_of_0_1_0_passes_whole_states() -> None:
+    """Its layers have no names that say what they are."""
+    model = charrnn.load(Path(__file__).parents[1] / "golden" / "run-0.1.0" / "stream" / "run")
+    by_scan, by_step = write_both(model, SamplingConfig(temperature=0.8), 1, 3, 200)
+    np.testing.assert_array_equal(by_scan, by_step)
+    assert list(model._scans._scans.values()) != [None]
+    assert not model._scans._step.by_layer
