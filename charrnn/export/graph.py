@@ -11,7 +11,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from charrnn.errors import ConfigError
-from charrnn.export.cells import file_cell, input_parts
+from charrnn.export.file_cells import file_cell, input_parts
 from charrnn.garbage import no_garbage_collection
 from charrnn.model import CharRNN
 from charrnn.model.cells import States, stacked

@@ -1,7 +1,7 @@
 // What calls.py calls, for each cell and for float32 and bfloat16. Compiled on the machine that uses it.
 
-#include "loss.h"
-#include "recurrence.h"
+#include "output_loss.h"
+#include "through_time.h"
 
 // The functions of a cell in a number's type.
 #define OF_CELL(cell, Cell, type, Type)                                                                               \

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from charrnn.export import OPSETS, PARITY_TOLERANCE, SingleStep, export_onnx
-from charrnn.export.cells import file_cell, input_parts
+from charrnn.export.file_cells import file_cell, input_parts
 from charrnn.export.graph import trace
 from charrnn.model import CharRNN, ModelConfig
 from charrnn.model.cells import CELLS
