@@ -28,8 +28,8 @@ def initialise(model: nn.Module, cell: Cell, scheme: str) -> None:
         elif scheme == "notebook":
             parameter.normal_(std=0.01)
         elif name.startswith("W_h"):
-            for gate in parameter.chunk(cell.gates):
-                nn.init.orthogonal_(gate)
+            for matrix in parameter.chunk(cell.gates):
+                nn.init.orthogonal_(matrix)
         else:
             parameter.normal_(std=parameter.shape[1] ** -0.5)
         if name.startswith("b_e") and scheme != "notebook":
