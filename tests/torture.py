@@ -1,4 +1,4 @@
-"""Every way to die, tried on real launches: `python tests/torture.py --rounds 4`.
+"""Every way to die, tried on real launches: `python tests/torture.py --rounds 4 --model.cell lstm`.
 
 Each case trains, does something terrible at a random moment, and starts the same command again. It reports how the
 launch ended, how long that took, what it left behind, what was lost, and whether the run that was resumed has the bits
@@ -22,6 +22,7 @@ from pathlib import Path
 
 import psutil
 
+from charrnn.model.cells import CELLS
 from charrnn.runs.checkpoint import newest_first
 
 ROOT = Path(__file__).parents[1]
@@ -44,6 +45,7 @@ class Outcome:
 
     case: str
     processes: int
+    cell: str = "tanh"
     status: int = 0
     """Exit status of the launch."""
     seconds: float = 0.0
@@ -63,6 +65,7 @@ class Launch:
     """A training command that runs, with all that it starts."""
 
     run: Path
+    """Two levels below a directory of `make_base`: its text and its cell are this launch's."""
     processes: int
     more: list[str] = field(default_factory=list)
     launcher: tuple[str, ...] = ()
@@ -76,8 +79,9 @@ class Launch:
         accelerate = [str(Path(sys.executable).parent / "accelerate"), "launch", "--config_file"]
         topology = ["accelerate_config.yaml", "--num_processes", str(self.processes), *self.launcher]
         launcher = [*accelerate, *topology, *self.script]
-        words = [*(python if self.processes == 1 else launcher), str(self.run.parents[1] / "text.txt"), *FLAGS.split()]
-        words += ["--log.wandb", "disabled", *self.more, "--run-dir", str(self.run)]
+        base = self.run.parents[1]
+        words = [*(python if self.processes == 1 else launcher), str(base / "text.txt"), *FLAGS.split()]
+        words += ["--model.cell", base.name, "--log.wandb", "disabled", *self.more, "--run-dir", str(self.run)]
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed when the launch is
         self.process = subprocess.Popen(
             words, cwd=ROOT, env=os.environ | {MARK: self.mark}, stdout=self.log, stderr=subprocess.STDOUT,
@@ -541,16 +545,18 @@ def undisturbed(base: Path, processes: int) -> Path:
     return run
 
 
-def make_text(path: Path) -> None:
-    """20,000 characters of words in a random order, the same for ever."""
+def make_base(place: Path, cell: str) -> Path:
+    """A directory for launches with this cell, and their text: 20,000 characters of words in a random order."""
+    base = place / cell
+    base.mkdir(parents=True)
     sentence = "we came to the river and found no boat there so they built one of reeds and went on"
     words, draw = sentence.split(), random.Random(5)
-    path.write_text(" ".join(draw.choice(words) for _ in range(6000))[:20_000])
+    (base / "text.txt").write_text(" ".join(draw.choice(words) for _ in range(6000))[:20_000])
+    return base
 
 
 def run_rounds(rounds: int, only: str, seed: int, base: Path) -> Iterator[Outcome]:
     """All cases whose name contains `only`, `rounds` times each."""
-    make_text(base / "text.txt")
     chosen = [case for case in CASES if only.lower() in case.name.lower()]
     special = [(name, act) for name, act in SPECIAL.items() if only.lower() in name.lower()]
     references = {n: bits(undisturbed(base, n)) for n in (1, 2)}
@@ -567,18 +573,18 @@ def run_rounds(rounds: int, only: str, seed: int, base: Path) -> Iterator[Outcom
 def table(outcomes: list[Outcome]) -> str:
     """One row a case: what its rounds had in common, and the worst of what they had not."""
     rows = [
-        "| what happened | processes | rounds | exit status | seconds to the end | processes left | steps lost "
+        "| what happened | processes | cell | rounds | exit status | seconds to the end | processes left | steps lost "
         "| same bits after resuming |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for case, processes in dict.fromkeys((o.case, o.processes) for o in outcomes):
-        mine = [o for o in outcomes if (o.case, o.processes) == (case, processes)]
+    for case, processes, cell in dict.fromkeys((o.case, o.processes, o.cell) for o in outcomes):
+        mine = [o for o in outcomes if (o.case, o.processes, o.cell) == (case, processes, cell)]
         statuses = ", ".join(str(s) for s in sorted({o.status for o in mine}))
         seconds = sorted(o.seconds for o in mine)
         middle, most = seconds[len(mine) // 2], seconds[-1]
         left, lost, same = max(o.left for o in mine), max(o.lost for o in mine), sum(o.same for o in mine)
         rows.append(
-            f"| {case} | {processes} | {len(mine)} | {statuses} | {middle:.1f}, at most {most:.1f} | {left} "
+            f"| {case} | {processes} | {cell} | {len(mine)} | {statuses} | {middle:.1f}, at most {most:.1f} | {left} "
             f"| at most {lost} | {same} of {len(mine)} |"
         )
     return "\n".join(rows)
@@ -589,13 +595,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument("--model.cell", dest="cell", choices=CELLS, default="tanh")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--outcomes", type=Path, help="file of JSON lines that this adds to; the table is of all of it")
     options = parser.parse_args()
     with ExitStack() as stack:
-        base = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        base = make_base(Path(stack.enter_context(tempfile.TemporaryDirectory())), options.cell)
         file = stack.enter_context((options.outcomes or base / "outcomes.jsonl").open("a+"))
         for outcome in run_rounds(options.rounds, options.only, options.seed, base):
+            outcome.cell = options.cell
             line = json.dumps(vars(outcome))
             print(line, flush=True)
             print(line, file=file, flush=True)

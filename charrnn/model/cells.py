@@ -36,7 +36,6 @@ class Cell(ABC):
     """Names of what is remembered, in files too. The first is what the layer puts out, and what W_h multiplies."""
     recurrent_bias: ClassVar[tuple[int, ...]] = ()
     """Gates whose b_h belongs to the product h W_h^T, not to the input term: what they multiply it by matters."""
-
     initial_bias: ClassVar[dict[int, float]] = {}
     """Gates whose b_e does not start at 0, with the value that it starts at."""
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from charrnn.model.architecture import ModelConfig
 from charrnn.model.backends import BACKENDS, Backend, choose
 from charrnn.model.cells import CELLS, States, stacked
-from charrnn.model.initialisation import initialise, open_gates
+from charrnn.model.initialisation import initialise
 from charrnn.model.loss import output_loss
 
 __all__ = ["CharRNN"]
@@ -46,10 +46,7 @@ class CharRNN(nn.Module):
             for name, shape in {"W_e": (rows, input_size), "b_e": (rows,), "W_h": (rows, H), "b_h": (rows,)}.items():
                 self.register_parameter(_name(name, layer), nn.Parameter(torch.empty(shape)))
         self.fc = nn.Linear(H, config.vocabulary_size)
-        initialise(self, config.initialisation)
-        if config.initialisation != "notebook":
-            for layer in range(config.num_layers):
-                open_gates(self.get_parameter(_name("b_e", layer)), self.cell.gates, self.cell.initial_bias)
+        initialise(self, self.cell, config.initialisation)
 
     def forward(
         self, tokens: Tensor, states: States | None = None, dropout_seeds: Sequence[int] | None = None

@@ -4,18 +4,21 @@
 `orthogonal` (default): the same but for W_h, for each gate a random orthogonal matrix (Saxe, McClelland & Ganguli
 2013), which keeps the length of the state and of its gradient through time, and W_e scaled to keep the input term's
 variance near 1.
-An LSTM's forget gate starts with a bias of 1 (Gers et al. 2000; Jozefowicz et al. 2015): it remembers at first.
+In `orthogonal`, an LSTM's forget gate has a bias of 1 (Gers et al. 2000; Jozefowicz et al. 2015): it remembers at
+first.
 The measured effect of the choice is in docs/training.md.
 """
 
 import torch
 from torch import nn
 
-__all__ = ["initialise", "open_gates"]
+from charrnn.model.cells import Cell
+
+__all__ = ["initialise"]
 
 
 @torch.no_grad()
-def initialise(model: nn.Module, scheme: str) -> None:
+def initialise(model: nn.Module, cell: Cell, scheme: str) -> None:
     """Fill the parameters of `model` whose names start with W_ or b_ from torch's global generator."""
     for name, parameter in model.named_parameters():
         if name.startswith("b_"):
@@ -25,14 +28,10 @@ def initialise(model: nn.Module, scheme: str) -> None:
         elif scheme == "notebook":
             parameter.normal_(std=0.01)
         elif name.startswith("W_h"):
-            for gate in torch.split(parameter, parameter.shape[1]):
-                nn.init.orthogonal_(gate)
+            for matrix in parameter.chunk(cell.gates):
+                nn.init.orthogonal_(matrix)
         else:
             parameter.normal_(std=parameter.shape[1] ** -0.5)
-
-
-@torch.no_grad()
-def open_gates(b_e: nn.Parameter, gates: int, biases: dict[int, float]) -> None:
-    """Let the biases of some gates start elsewhere than at 0: b_e [G*H], gate -> value."""
-    for gate, value in biases.items():
-        b_e.view(gates, -1)[gate] = value
+        if name.startswith("b_e") and scheme != "notebook":
+            for gate, bias in cell.initial_bias.items():
+                parameter.chunk(cell.gates)[gate].fill_(bias)

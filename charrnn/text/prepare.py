@@ -47,25 +47,22 @@ _SUSPECTS = "\0\ufeff"
 def prepare(
     settings: TextConfig,
     *,
-    vocabulary: Vocabulary | None = None,
     cache_dir: Path | None = None,
     progress: bool = True,
     chunk_bytes: int = _CHUNK_BYTES,
 ) -> PreparedText:
     """Prepare the text that `settings` describe, or find it prepared.
 
-    Where characters are rarer than `min_count`, the normaliser gets a `keep` step that makes them U+FFFD. Without
-    `vocabulary` the text's own characters make one. `chunk_bytes` is the size of a record batch.
-    Raises CorpusError, ConfigError, or VocabularyError for characters that a given vocabulary lacks.
+    Its characters make the vocabulary. Where some are rarer than `min_count`, the normaliser gets a `keep` step that
+    makes them U+FFFD. `chunk_bytes` is the size of a record batch.
+    Raises CorpusError or ConfigError.
     """
     started = time.perf_counter()
     normaliser = Normaliser.named(*settings.normaliser)
     check_encoding(settings.encoding)
     cache_dir = cache_dir or default_cache_dir()
     with open_corpus(settings, cache_dir=cache_dir, progress=progress) as corpus:
-        job = _Job(
-            corpus=corpus, normaliser=normaliser, vocabulary=vocabulary, progress=progress, chunk_bytes=chunk_bytes
-        )
+        job = _Job(corpus=corpus, normaliser=normaliser, progress=progress, chunk_bytes=chunk_bytes)
         stored, key = job.identify()
         path = cache_dir / "prepared" / key
         fresh = not is_whole(path)
@@ -82,7 +79,6 @@ class _Job:
     corpus: Corpus
     normaliser: Normaliser
     """As the settings name it."""
-    vocabulary: Vocabulary | None
     progress: bool
     chunk_bytes: int
 
@@ -111,10 +107,10 @@ class _Job:
         Every setting that came after charrnn 0.1.0 counts, where it is not its default: so older keys stay.
         """
         settings = self.corpus.settings
-        given = self.vocabulary.characters if self.vocabulary else None
         later = {name: value for name, value in asdict(settings).items() if name not in _FIRST_SETTINGS}
         changed = [[name, value] for name, value in later.items() if value != getattr(type(settings), name)]
-        return [settings.encoding, settings.encoding_errors, self.normaliser.to_list(), given, *changed]
+        no_vocabulary = None  # stood in every key from the beginning
+        return [settings.encoding, settings.encoding_errors, self.normaliser.to_list(), no_vocabulary, *changed]
 
     def make(self, entry: Path, *, stored: str) -> None:
         """Write the encoded text and its manifest into the directory `entry`.
@@ -123,8 +119,6 @@ class _Job:
         """
         vocabulary, normaliser, rare = self._find_characters()
         found = self._encode(vocabulary, normaliser, entry / IDS)
-        if not found.length:
-            raise CorpusError(self._nothing_left())
         if found.stored.hexdigest() != stored:
             raise CorpusError(f"{self.corpus.description}: it was changed while it was being read; start again")
         manifest = {
@@ -144,8 +138,6 @@ class _Job:
         Raises CorpusError if nothing is left of the text.
         """
         min_count = self.corpus.settings.min_count
-        if self.vocabulary and min_count < 2:
-            return self.vocabulary, self.normaliser, Counter()
         counts = np.zeros(NUM_CODE_POINTS, dtype=np.int64)
         for text in self._texts("finding characters", self.normaliser):
             seen = np.bincount(code_points(text))
@@ -158,10 +150,10 @@ class _Job:
         is_rare[ord(_RARE)] = False
         kept = text_of(np.flatnonzero((counts > 0) & ~is_rare))
         if not is_rare.any():
-            return self.vocabulary or Vocabulary(kept), self.normaliser, Counter()
+            return Vocabulary(kept), self.normaliser, Counter()
         keep = Keep(kept + _RARE, _RARE)
         rare = Counter({chr(code): int(counts[code]) for code in np.flatnonzero(is_rare).tolist()})
-        return self.vocabulary or Vocabulary(keep.characters), Normaliser((*self.normaliser.steps, keep)), rare
+        return Vocabulary(keep.characters), Normaliser((*self.normaliser.steps, keep)), rare
 
     def _encode(self, vocabulary: Vocabulary, normaliser: Normaliser, path: Path) -> "_Found":
         """Write the ids of the text to `path`; return what was found on the way."""

@@ -26,7 +26,7 @@ static char32_t next_character(const std::string& text, size_t& at) {
 static std::string utf8(char32_t point) {
   if (point < 0x80) return {char(point)};
   int more = point < 0x800 ? 1 : point < 0x10000 ? 2 : 3;
-  std::string bytes(1, char((0xF00 >> more) | point >> (6 * more)));
+  std::string bytes(1, char((0x780 >> more) | point >> (6 * more)));
   while (more--) bytes += char(0x80 | ((point >> (6 * more)) & 0x3F));
   return bytes;
 }

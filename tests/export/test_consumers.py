@@ -5,25 +5,47 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
+import onnx
 import pytest
+import torch
 from filelock import FileLock
 
-from charrnn.export.weights import Weights, store
+from charrnn.export import SingleStep, Weights
+from charrnn.export.graph import trace
+from charrnn.export.weights import store
+from charrnn.model import CharRNN, ModelConfig
 from tests.runtime.handmade import HandMade
 
 EXPORT = Path(__file__).parents[2] / "export"
-CHARACTERS = '\n !"\\abcdefghijklmno\u00e9\u4e2d\U0001f600'
+CHARACTERS = '\n !"\\abcdef'
+CHARACTERS += "\u00e8\u00e9\u00ea\u00eb\u4e2c\u4e2d\u4e2e\u4e2f\U0001f600\U0001f601\U0001f602\U0001f603"
 """What JSON escapes, and code points of one to four bytes in UTF-8, of one and two units in UTF-16."""
 PROMPT = 'a"\u00e9\u4e2d\U0001f600\\b'
 LENGTH = 500
+L, H = 2, 37
+FILES: list[tuple[str, Weights]] = [("tanh", weights) for weights in get_args(Weights)]
+FILES += [(cell, weights) for cell in ("gru", "lstm") for weights in ("float32", "int8")]
 
 
-@pytest.fixture(scope="module", params=["float32", "float16", "int8", "int4"])
+def traced(cell: str) -> onnx.ModelProto:
+    """A random model's graph, as the exporter makes it."""
+    torch.manual_seed(1)
+    config = ModelConfig(vocabulary_size=len(CHARACTERS), hidden_size=H, num_layers=L, cell=cell)  # type: ignore[arg-type]
+    model = CharRNN(config)
+    for layer in range(L):
+        model.parameter("W_e", layer).data.mul_(3)  # else most texts end in one letter for ever
+    proto = trace(SingleStep(model))
+    onnx.helper.set_model_props(proto, HandMade(L=L, H=H, characters=CHARACTERS).metadata())
+    return proto
+
+
+@pytest.fixture(scope="module", params=FILES, ids="-".join)
 def model_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two layers, H = 37, in each form that charrnn-export writes."""
-    weights: Weights = request.param
-    proto = HandMade(L=2, H=37, characters=CHARACTERS, seed=5).proto()
+    """Two layers, H = 37: of `tanh` in each form that charrnn-export writes, of the gated cells in two."""
+    cell, weights = request.param
+    proto = HandMade(L=L, H=H, characters=CHARACTERS, seed=114).proto() if cell == "tanh" else traced(cell)
     store(proto, weights)
     path = tmp_path_factory.mktemp(weights) / "model.onnx"
     path.write_bytes(proto.SerializeToString())
@@ -44,6 +66,7 @@ def expected(model_file: Path) -> str:
     text = output(sys.executable, EXPORT / "greedy.py", model_file, PROMPT, str(LENGTH))
     assert len(text) == len(PROMPT) + LENGTH + 1
     assert len(set(text)) > 8, "and not a few letters for ever"
+    assert {len(character.encode()) for character in text[len(PROMPT) :]} == {1, 2, 3, 4}
     return text
 
 
@@ -87,6 +110,11 @@ def test_node_writes_the_same_text(model_file: Path, expected: str, node_client:
 
 def test_cpp_writes_the_same_text(model_file: Path, expected: str, cpp_client: Path) -> None:
     assert output(cpp_client, model_file, PROMPT, str(LENGTH)) == expected
+
+
+def test_charrnn_sample_writes_the_same_text(model_file: Path, expected: str) -> None:
+    command = [sys.executable, "-m", "charrnn.cli.sample", model_file, "--prompt", PROMPT, "--length", str(LENGTH)]
+    assert output(*command, "--temperature", "0") == expected
 
 
 @pytest.mark.parametrize("consumer", ["node", "cpp"])

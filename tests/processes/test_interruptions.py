@@ -62,16 +62,17 @@ def assert_same_run(run: Path, other: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Trains], Path]:
-    """`undisturbed(trains)`: the run that nothing has happened to. To be read, never written to."""
-    run = tmp_path_factory.mktemp("undisturbed") / "run"
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("undisturbed")
 
-    def made(trains: Trains) -> Path:
-        if not run.exists():
-            assert trains(*words(run)) == 0
-        return run
 
-    return made
+@pytest.fixture
+def undisturbed(place: Path, trains: Trains) -> Path:
+    """The run that nothing has happened to. To be read, never written to."""
+    run = place / "run"
+    if not run.exists():
+        assert trains(*words(run)) == 0
+    return run
 
 
 @pytest.fixture
@@ -102,9 +103,9 @@ def ends_at(monkeypatch: pytest.MonkeyPatch, trains: Trains) -> Trains:
 # At a step that we choose
 
 
-def test_the_run_that_was_never_disturbed_is_whole(undisturbed: Callable[[Trains], Path], trains: Trains) -> None:
+def test_the_run_that_was_never_disturbed_is_whole(undisturbed: Path, trains: Trains) -> None:
     def at(name: str) -> list[int]:
-        return [record["step"] for record in records(undisturbed(trains)) if name in record]
+        return [record["step"] for record in records(undisturbed) if name in record]
 
     assert at("train_loss_nats") == [7, 14, 20, 21, 28, 35, 40]
     assert at("validation_loss_nats") == at("sample") == [20, 40]
@@ -112,14 +113,10 @@ def test_the_run_that_was_never_disturbed_is_whole(undisturbed: Callable[[Trains
 
 
 def test_a_stopped_run_goes_on_as_if_nothing_had_been(
-    undisturbed: Callable[[Trains], Path],
-    trains: Trains,
-    ends_at: Trains,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    undisturbed: Path, trains: Trains, ends_at: Trains, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Before the first record, at one, between two, at an evaluation that is due, after one, at the end, at once."""
-    reference, run, before = records(undisturbed(trains)), tmp_path / "run", 0
+    reference, run, before = records(undisturbed), tmp_path / "run", 0
     stops = [(1, 15), (7, 2), (10, 10), (11, 15), (20, 15), (21, 2), (33, 15), (39, 15), (40, 15)]
     for stop, number in stops:
         ends_at(stop, number, *words(run))
@@ -134,16 +131,12 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_been(
         before = stop
     assert not (run / "model.onnx").exists()
     assert trains(*words(run)) == 0
-    assert_same_run(run, undisturbed(trains))
+    assert_same_run(run, undisturbed)
     assert (run / "model.onnx").exists()
 
 
 def test_a_run_that_crashed_goes_on_from_its_last_checkpoint(
-    undisturbed: Callable[[Trains], Path],
-    trains: Trains,
-    ends_at: Trains,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    undisturbed: Path, trains: Trains, ends_at: Trains, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What it had recorded after that is recorded anew, once."""
     run, every = tmp_path / "run", ["--checkpoint-every", 7]
@@ -159,17 +152,17 @@ def test_a_run_that_crashed_goes_on_from_its_last_checkpoint(
         assert f"run       {run}{where}\n" in capsys.readouterr().out
     assert trains(*words(run, *every)) == 0
     assert f"run       {run}, resumed at step 35\n" in capsys.readouterr().out
-    assert_same_run(run, undisturbed(trains))
+    assert_same_run(run, undisturbed)
 
 
 def test_a_finished_run_that_is_resumed_has_one_record_of_the_test_split(
-    undisturbed: Callable[[Trains], Path], trains: Trains, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    undisturbed: Path, trains: Trains, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = shutil.copytree(undisturbed(trains), tmp_path / "run")
+    run = shutil.copytree(undisturbed, tmp_path / "run")
     capsys.readouterr()
     assert trains(*words(run)) == 0
     assert f"step {STEPS}/{STEPS}" not in capsys.readouterr().out, "its last evaluation was made and counts"
-    assert_same_run(run, undisturbed(trains))
+    assert_same_run(run, undisturbed)
     assert trains(*words(run, "--max-steps", STEPS + 5)) == 0
     steps = [record["step"] for record in records(run)]
     assert steps == sorted(steps)
@@ -177,11 +170,7 @@ def test_a_finished_run_that_is_resumed_has_one_record_of_the_test_split(
 
 
 def test_from_an_older_checkpoint_the_later_ones_are_forgotten(
-    undisturbed: Callable[[Trains], Path],
-    trains: Trains,
-    ends_at: Trains,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    undisturbed: Path, trains: Trains, ends_at: Trains, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, every = tmp_path / "run", ["--checkpoint-every", 10, "--keep-checkpoints", 9]
     ends_at(31, signal.SIGTERM, *words(run, *every))
@@ -192,7 +181,7 @@ def test_from_an_older_checkpoint_the_later_ones_are_forgotten(
     assert checkpoints_of(run) == [10, 13]
     assert [record["step"] for record in records(run)] == [7]
     assert trains(*words(run, *every)) == 0
-    assert_same_run(run, undisturbed(trains))
+    assert_same_run(run, undisturbed)
 
 
 # Checkpoints between
@@ -327,7 +316,7 @@ def assert_stops(run: Path, process: subprocess.Popen[str], number: int) -> None
 
 
 def test_of_two_commands_at_once_one_is_refused_and_the_other_does_not_notice(
-    undisturbed: Callable[[Trains], Path], trains: Trains, tmp_path: Path
+    undisturbed: Path, trains: Trains, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     both = [
@@ -339,8 +328,8 @@ def test_of_two_commands_at_once_one_is_refused_and_the_other_does_not_notice(
     assert (trained[0], trained[2]) == (0, "")
     there = f"{run}: another process is training there: wait for its end, or name another --run-dir"
     assert refused == (2, "", f"charrnn-train: error: {there}\n")
-    assert_same_run(run, undisturbed(trains))
-    assert (run / "model.onnx").read_bytes() == (undisturbed(trains) / "model.onnx").read_bytes()
+    assert_same_run(run, undisturbed)
+    assert (run / "model.onnx").read_bytes() == (undisturbed / "model.onnx").read_bytes()
 
 
 def test_control_c_saves_a_checkpoint(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from charrnn.errors import ConfigError, CorpusError, VocabularyError
+from charrnn.errors import ConfigError, CorpusError
 from charrnn.text.corpus import Corpus
 from charrnn.text.normaliser import Normaliser
 from charrnn.text.prepare import _Job, _make, prepare
@@ -118,20 +118,18 @@ def test_ids_on_disk_have_the_narrowest_type(tmp_path: Path, size: int, dtype: s
 
 def test_everything_that_matters_makes_another_entry(novel: Path, cache: Path) -> None:
     ways = [
-        (of(novel), None),
-        (of(novel, encoding="utf-16-le"), None),
-        (of(novel, encoding_errors="replace"), None),
-        (of(novel, normaliser=('{"step": "keep", "characters": "e."}',)), None),
-        (of(novel, normaliser=('{"step": "keep", "characters": "e.", "replacement": " "}',)), None),
-        (of(novel, min_count=4001), None),
-        (of(novel, min_count=8001), None),
-        (of(novel), Vocabulary.of(PROSE + "#")),
-        (of(novel), Vocabulary.of(PROSE + "$")),
+        of(novel),
+        of(novel, encoding="utf-16-le"),
+        of(novel, encoding_errors="replace"),
+        of(novel, normaliser=('{"step": "keep", "characters": "e."}',)),
+        of(novel, normaliser=('{"step": "keep", "characters": "e.", "replacement": " "}',)),
+        of(novel, min_count=4001),
+        of(novel, min_count=8001),
     ]
-    for way, vocabulary in ways:
-        assert prepare(way, vocabulary=vocabulary).fresh
-    for way, vocabulary in ways:
-        assert not prepare(way, vocabulary=vocabulary).fresh
+    for way in ways:
+        assert prepare(way).fresh
+    for way in ways:
+        assert not prepare(way).fresh
     assert len(entries(cache)) == len(ways)
     status = novel.stat()
     novel.write_bytes(PROSE[:-1].encode() + b"!")
@@ -186,32 +184,16 @@ def test_the_normaliser_is_applied_and_what_it_drops_counted(novel: Path) -> Non
     assert list(prepared.dropped.values()) == sorted(prepared.dropped.values(), reverse=True)
 
 
-def test_a_given_vocabulary_is_used(novel: Path) -> None:
-    vocabulary = Vocabulary.of(PROSE + "#~")
-    prepared = prepare(of(novel), vocabulary=vocabulary)
-    assert prepared.vocabulary == vocabulary
-    assert text_in(prepared) == PROSE
-
-
-def test_characters_that_a_given_vocabulary_lacks_are_named(tmp_path: Path, cache: Path) -> None:
-    (tmp_path / "text").write_text("ab" * 200_000 + "éaß", encoding="utf-8")
-    expected = "the vocabulary lacks 'é' (U+00E9), 'ß' (U+00DF), first at position 400000: "
-    with pytest.raises(VocabularyError, match=f"^{re.escape(expected)}"):
-        prepare(of(tmp_path / "text"), vocabulary=Vocabulary("abc"))
-    assert entries(cache) == []
-
-
-@pytest.mark.parametrize("vocabulary", [None, Vocabulary("abc")])
-def test_empty_texts_are_refused(tmp_path: Path, cache: Path, vocabulary: Vocabulary | None) -> None:
+def test_empty_texts_are_refused(tmp_path: Path, cache: Path) -> None:
     path = tmp_path / "text"
     path.touch()
     with pytest.raises(
         CorpusError, match=f"^{re.escape(str(path))}: this text is empty; name one that has characters$"
     ):
-        prepare(of(path), vocabulary=vocabulary)
+        prepare(of(path))
     path.write_text("1234", encoding="utf-8")
     with pytest.raises(CorpusError, match=r"the normaliser leaves nothing of it; choose another --text.normaliser"):
-        prepare(of(path, normaliser=("notebook",)), vocabulary=vocabulary)
+        prepare(of(path, normaliser=("notebook",)))
     assert entries(cache) == []
 
 
@@ -355,15 +337,6 @@ def test_a_count_that_no_character_has_is_an_error(tmp_path: Path, cache: Path) 
     assert entries(cache) == []
 
 
-def test_rare_characters_and_a_given_vocabulary(tmp_path: Path) -> None:
-    (tmp_path / "text").write_text("aabbc")
-    with pytest.raises(VocabularyError, match=r"the vocabulary lacks '\ufffd' \(U\+FFFD\), first at position 4"):
-        prepare(of(tmp_path / "text", min_count=2), vocabulary=Vocabulary("abc"))
-    prepared = prepare(of(tmp_path / "text", min_count=2), vocabulary=Vocabulary("abc\ufffd"))
-    assert prepared.vocabulary.characters == "abc\ufffd"
-    assert text_in(prepared) == "aabb\ufffd"
-
-
 def test_nul_and_byte_order_marks_are_part_of_the_text_and_counted(tmp_path: Path) -> None:
     text = "\ufeffone\0" + "\ufefftwo" * 2 + "x" * 200_000 + "\0"
     (tmp_path / "text").write_text(text, encoding="utf-8")
@@ -430,7 +403,7 @@ def job(parts: Iterator[bytes]) -> _Job:
     """Return the preparation of a text of one part, whose content is the next of `parts` each time it is read."""
     part = Part(name="log", blocks=lambda: iter([next(parts)]), size_bytes=None)
     corpus = Corpus(parts=(part,), settings=TextConfig(), description="log", resources=ExitStack())
-    return _Job(corpus=corpus, normaliser=Normaliser(), vocabulary=None, progress=False, chunk_bytes=99)
+    return _Job(corpus=corpus, normaliser=Normaliser(), progress=False, chunk_bytes=99)
 
 
 def test_the_slower_of_two_uses_what_the_faster_published(tmp_path: Path) -> None:
@@ -443,11 +416,13 @@ def test_the_slower_of_two_uses_what_the_faster_published(tmp_path: Path) -> Non
     assert [path.name for path in tmp_path.iterdir()] == ["entry"]
 
 
-def test_a_text_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
-    growing = job(itertools.chain([b"one line\n"] * 3, itertools.repeat(b"one line\none line\n")))
-    content, _ = growing.identify()
+@pytest.mark.parametrize("later", [b"one line\none line\n", b""])
+def test_a_text_that_changes_while_it_is_read_is_refused(tmp_path: Path, later: bytes) -> None:
+    """After it was hashed and its characters were found."""
+    changing = job(itertools.chain([b"one line\n"] * 3, itertools.repeat(later)))
+    content, _ = changing.identify()
     with pytest.raises(CorpusError, match=r"^log: it was changed while it was being read; start again$"):
-        _make(growing, tmp_path / "entry", content)
+        _make(changing, tmp_path / "entry", content)
     assert list(tmp_path.iterdir()) == []
 
 

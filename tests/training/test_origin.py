@@ -92,6 +92,22 @@ def test_other_sizes_are_told_with_the_flags_that_help(
     assert len(flags) == (8 if "cell" in changes else 6)
 
 
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_every_gate_goes_along(
+    trains: Callable[..., int], text_of: Callable[[str], RunText], tmp_path: Path, cell: str
+) -> None:
+    run = tmp_path / "run"
+    sizes = ["--model.hidden-size", 6, "--model.cell", cell, "--model.recurrence", "fused"]
+    flags = [*sizes, "--max-steps", 3, "--log.wandb", "disabled", "--log.sample-length", 0]
+    assert trains("alphabet", *flags, "--run-dir", run) == 0
+    model = model_for(text_of("abc" * 100), hidden_size=6, cell=cell)
+    assert "3 of 3 characters known" in start_from(str(run), model, text_of("abc" * 100))
+    theirs = read_checkpoint(run / "checkpoints" / "step-00000003").model
+    assert all(value.equal(theirs[name]) for name, value in model.named_parameters() if name not in PER_CHARACTER)
+    assert model.embedding.weight.equal(theirs["embedding.weight"][:3])
+    assert trains("alphabet", *flags, "--init-from", run, "--run-dir", tmp_path / "tuned") == 0
+
+
 def test_nothing_in_common(trained: Finished, text_of: Callable[[str], RunText]) -> None:
     text = text_of("0123" * 100)
     with pytest.raises(RunError, match=r"has no character in common with .*text.txt: start without it"):
