@@ -1,14 +1,10 @@
 // A layer through all of time, forwards and backwards (fused.py derives it).
 //
 // A row of the batch never needs another row, so each thread takes its rows through all of time on its own: there is
-// nothing to wait for between one step and the next. But where W_h is more than a core's cache holds, it would be read
-// from farther away in every step by each of them: then each takes all rows and its part of the units, and they wait for
-// each other once a step. For COLUMNS units at a time, the products of all gates are made and the cell's step follows while
-// they are in the nearest cache.
+// nothing to wait for between one step and the next. For COLUMNS units at a time, the products of all gates are made and
+// the cell's step follows while they are in the nearest cache.
 
 #pragma once
-#include <atomic>
-#include <thread>
 #include "cells.h"
 #include "products.h"
 
@@ -44,54 +40,19 @@ struct Layer {
     }
 };
 
-// What a product reads of the step before and what it is followed by: [B, width] of this step and of the last one.
+// The rows of a thread, and what it has of them from the step before and makes in this one.
 template <class T>
-struct Steps {
+struct Rows {
     using number = typename T::number;
 
-    // not a power of two: rows would share their places in the cache
-    Steps(int64_t B, int64_t width) : stride(width + LINE / sizeof(number)), size(whole(B) * stride), both(2 * size) {}
+    Rows(int64_t B, int64_t thread, int64_t threads, int64_t width)
+        : begin(B * thread / threads), count(B * (thread + 1) / threads - begin),
+          stride(width + LINE / sizeof(number)),  // not a power of two: rows would share their places in the cache
+          one(whole(count) * stride), other(whole(count) * stride), before(one.at(0)), now(other.at(0)) {}
 
-    number* at(int64_t t, int64_t row) const { return both.at((t % 2 ? size : 0) + row * stride); }
-
-    int64_t stride, size;
-    Buffer<number> both;
-};
-
-// Threads that wait for each other.
-class Barrier {
-public:
-    void wait(int64_t threads) {
-        const int64_t now = phase.load();
-        if (waiting.fetch_add(1) + 1 == threads) {
-            waiting.store(0);
-            phase.store(now + 1);
-        } else {
-            for (int64_t spins = 0; phase.load() == now; ++spins)
-                if (spins > SPINS) std::this_thread::yield();
-        }
-    }
-
-private:
-    static constexpr int64_t SPINS = 2000;
-    std::atomic<int64_t> waiting{0}, phase{0};
-};
-
-constexpr int64_t CACHE = 1 << 20;      // bytes of W_h that a core is trusted to keep
-constexpr int64_t ENOUGH_ROWS = 64;     // for a matrix that comes from farther away
-
-// Which rows and which of `blocks` blocks of COLUMNS units a thread has.
-struct Share {
-    Share(int64_t B, int64_t blocks, int64_t thread, int64_t threads, int64_t bytes)
-        : of_units(bytes > CACHE && B < ENOUGH_ROWS * threads && blocks >= threads) {
-        const int64_t parts = of_units ? blocks : B;
-        const int64_t begin = parts * thread / threads, end = parts * (thread + 1) / threads;
-        top = of_units ? 0 : begin, bottom = of_units ? B : end;
-        first = of_units ? begin : 0, last = of_units ? end : blocks;
-    }
-
-    bool of_units;
-    int64_t top, bottom, first, last;
+    int64_t begin, count, stride;
+    Buffer<number> one, other;
+    number *before, *now;
 };
 
 // act(row, j, products) for `rows` rows and each vector of COLUMNS units that begin at `first`, of H; `products` are one
@@ -110,69 +71,62 @@ void each_vector(int64_t rows, int64_t first, int64_t H, const float* products, 
 template <class T, class Cell>
 void forward(const Layer<T>& layer, int64_t threads) {
     constexpr int64_t G = Cell::GATES;
-    const int64_t B = layer.B, H = layer.H, width = padded(H), blocks = width / COLUMNS;
-    Strips<T> strips(width, blocks * G);
+    const int64_t B = layer.B, H = layer.H, width = padded(H);
+    Strips<T> strips(width, width / COLUMNS * G);
     strips.pack(0, H, 1, threads, [&](int64_t strip, int64_t c) {
         const int64_t unit = strip / G * COLUMNS + c;
         return unit < H ? layer.W_h + (strip % G * H + unit) * H : nullptr;
     });
-    Steps<T> states(B, width);
-    for (int64_t row = 0; row < B; ++row) std::copy_n(layer.history + row * H, H, states.at(0, row));
-    Barrier barrier;
     parallel(threads, [&](int64_t thread, int64_t threads) {
-        const Share share(B, blocks, thread, threads, strips.bytes());
+        Rows<T> rows(B, thread, threads, width);
         Buffer<float> u(AT_ONCE * G * COLUMNS);
-        for (int64_t t = 0; t < layer.steps; ++t) {
-            for (int64_t block = share.first; block < share.last; ++block)
-                for (int64_t top = share.top; top < share.bottom; top += AT_ONCE) {
-                    const int64_t count = std::min(share.bottom - top, AT_ONCE);
-                    multiply<T>(states.at(t, top), states.stride, count, strips.at(block * G), width, G, u.at(0));
-                    each_vector<G>(count, block * COLUMNS, H, u.at(0), [&](int64_t row, int64_t j, const floats* products) {
-                        const Place<T> at = layer.place(t, top + row, j, G);
+        for (int64_t row = 0; row < rows.count; ++row)
+            std::copy_n(layer.history + (rows.begin + row) * H, H, rows.before + row * rows.stride);
+        for (int64_t t = 0; t < layer.steps; ++t, std::swap(rows.before, rows.now))
+            for (int64_t first = 0; first < H; first += COLUMNS)
+                for (int64_t top = 0; top < rows.count; top += AT_ONCE) {
+                    const int64_t count = std::min(rows.count - top, AT_ONCE);
+                    multiply<T>(rows.before + top * rows.stride, rows.stride, count, strips.at(first / COLUMNS * G),
+                                width, G, u.at(0));
+                    each_vector<G>(count, first, H, u.at(0), [&](int64_t row, int64_t j, const floats* products) {
+                        const Place<T> at = layer.place(t, rows.begin + top + row, j, G);
                         const floats h = Cell::template forward<T>(products, at);
                         T::store(layer.history + (at.after - layer.history), h, at.count);
-                        T::store(states.at(t + 1, top + row) + j, h);
+                        T::store(rows.now + (top + row) * rows.stride + j, h);
                     });
                 }
-            if (share.of_units) barrier.wait(threads);
-        }
     });
 }
 
 template <class T, class Cell>
 void backward(const Layer<T>& layer, int64_t threads) {
     constexpr int64_t G = Cell::GATES;
-    const int64_t B = layer.B, H = layer.H, width = padded(H), blocks = width / COLUMNS;
-    Strips<T> strips(G * width, blocks);
+    const int64_t B = layer.B, H = layer.H, width = padded(H);
+    Strips<T> strips(G * width, width / COLUMNS);
     for (int64_t gate = 0; gate < G; ++gate)
         strips.pack(gate * width, H, H, threads, [&](int64_t strip, int64_t c) {
             const int64_t unit = strip * COLUMNS + c;
             return unit < H ? layer.W_h + gate * H * H + unit : nullptr;
         });
-    Steps<T> gradients(B, G * width);
-    Barrier barrier;
     parallel(threads, [&](int64_t thread, int64_t threads) {
-        const Share share(B, blocks, thread, threads, strips.bytes());
+        Rows<T> rows(B, thread, threads, G * width);
         Buffer<float> products(AT_ONCE * COLUMNS);
-        for (int64_t t = layer.steps; t-- > 0;) {
-            for (int64_t block = share.first; block < share.last; ++block)
-                for (int64_t top = share.top; top < share.bottom; top += AT_ONCE) {
-                    const int64_t count = std::min(share.bottom - top, AT_ONCE);
+        for (int64_t t = layer.steps; t-- > 0; std::swap(rows.before, rows.now))
+            for (int64_t first = 0; first < H; first += COLUMNS)
+                for (int64_t top = 0; top < rows.count; top += AT_ONCE) {
+                    const int64_t count = std::min(rows.count - top, AT_ONCE);
                     if (t < layer.steps - 1)
-                        multiply<T>(gradients.at(t + 1, top), gradients.stride, count, strips.at(block), G * width, 1,
-                                    products.at(0));
-                    each_vector<1>(count, block * COLUMNS, H, products.at(0),
-                                   [&](int64_t row, int64_t j, const floats* product) {
-                        const Place<T> at = layer.place(t, top + row, j, G);
-                        const auto* gradient = layer.grad_outputs + (t * B + top + row) * H + j;
+                        multiply<T>(rows.before + top * rows.stride, rows.stride, count, strips.at(first / COLUMNS),
+                                    G * width, 1, products.at(0));
+                    each_vector<1>(count, first, H, products.at(0), [&](int64_t row, int64_t j, const floats* product) {
+                        const Place<T> at = layer.place(t, rows.begin + top + row, j, G);
+                        const int64_t n = (t * B + rows.begin + top + row) * H + j;
                         floats du[G];
-                        Cell::template backward<T>(*product + T::load(gradient, at.count), at, du);
+                        Cell::template backward<T>(*product + T::load(layer.grad_outputs + n, at.count), at, du);
                         for (int64_t gate = 0; gate < G; ++gate)
-                            T::store(gradients.at(t, top + row) + gate * width + j, du[gate]);
+                            T::store(rows.now + (top + row) * rows.stride + gate * width + j, du[gate]);
                     });
                 }
-            if (share.of_units) barrier.wait(threads);
-        }
     });
 }
 
