@@ -223,11 +223,12 @@ def worker(name: str, cell: Cell, threads: int) -> None:
     import charrnn.training.learner  # noqa: F401 (the same imports in every contender: they are not its memory)
 
     before = memory_mb("VmRSS")
-    step = (lambda: None) if name == MATRIX else CONTENDERS[name](cell, threads)
+    step: Step | None = None
     for line in sys.stdin:
         if name == MATRIX:
             print(json.dumps({"rate": matrix_rate(cell.precision, threads)}), flush=True)
             continue
+        step = step or CONTENDERS[name](cell, threads)  # now: the others wait while ours measures its backends
         end, times = time.perf_counter() + float(line), []
         while not times or time.perf_counter() < end:
             times.append(clocked(step))

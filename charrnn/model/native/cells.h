@@ -17,7 +17,7 @@ struct Place {
     const number* x;       // input terms, [G, H]
     const number* b_u;     // what is added to the products, [G, H]
     const number* before;  // h_{t-1}
-    const number* after;   // h_t
+    number* after;         // h_t
     const float* c;        // an LSTM's cell state before the step
     float* next_c;         // and after it
     number* gates;         // what is kept of the gates, then dx, [G, H]

@@ -238,17 +238,17 @@ public:
             for (int64_t j = 0; j < K; j += COLUMNS)
                 for (int64_t i = begin; i < end; i += ROWS)
                     add_tile<T, ROWS>(a_tiles.at((i - begin) * CHUNK), T::DEPTH, ROWS * T::DEPTH, b_strips.at(j * CHUNK),
-                                      CHUNK, sums + i * stride(K) + j, stride(K), false);
+                                      count, sums + i * stride(K) + j, stride(K), false);
         }
     }
 
 private:
     static constexpr int64_t TILES = 32;  // whose rows of a are packed at a time
 
-    // from [count, size] -> [CHUNK / DEPTH][WIDTH][DEPTH], zero beyond both.
+    // from [count, size] -> [count / DEPTH][WIDTH][DEPTH], zero beyond both.
     template <int64_t WIDTH>
     static void pack(const number* from, int64_t stride, int64_t size, int64_t count, number* to) {
-        for (int64_t n = 0; n < CHUNK; n += T::DEPTH, to += WIDTH * T::DEPTH)
+        for (int64_t n = 0; n < count; n += T::DEPTH, to += WIDTH * T::DEPTH)
             if (size == WIDTH && n + T::DEPTH <= count) {
                 for (int64_t c = 0; c < WIDTH; ++c)
                     for (int64_t d = 0; d < T::DEPTH; ++d) to[c * T::DEPTH + d] = from[(n + d) * stride + c];

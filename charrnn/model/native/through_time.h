@@ -91,7 +91,7 @@ void forward(const Layer<T>& layer, int64_t threads) {
                     each_vector<G>(count, first, H, u.at(0), [&](int64_t row, int64_t j, const floats* products) {
                         const Place<T> at = layer.place(t, rows.begin + top + row, j, G);
                         const floats h = Cell::template forward<T>(products, at);
-                        T::store(layer.history + (at.after - layer.history), h, at.count);
+                        at.store(at.after, 0, h);
                         T::store(rows.now + (top + row) * rows.stride + j, h);
                     });
                 }
