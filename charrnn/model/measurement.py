@@ -89,7 +89,7 @@ def measure(cell: Cell, *, T: int, B: int, H: int, device: torch.device, dtype: 
 
 
 def _rounds(names: Collection[str]) -> Iterator[str]:
-    """Whom to time again: all in turn, for other work disturbs all alike then; twice at least, for a first call is slow."""
+    """Whom to time again: all in turn, so that other work disturbs all alike. Twice at least: a first call is slow."""
     begin = time.perf_counter()
     for done in range(1, ROUNDS):
         if done == 1 or time.perf_counter() - begin < ROUNDS_SECONDS * len(names):
