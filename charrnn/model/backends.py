@@ -80,7 +80,7 @@ BACKENDS: dict[str, Backend] = {
         run=native.native,
         lookup=native.native_lookup,
         device="cpu",
-        cells=tuple(native.CELLS),
+        cells=native.CELLS,
         why_not=native.why_not,
         loss=native.output_loss,
     ),

@@ -92,7 +92,7 @@ EDITS = [
     ),
     ("output_loss.h", "sums[1] += of_target >= highest;", "sums[1] += of_target > highest;"),
     ("output_loss.h", "+ read<floats>(bias + j);", ";"),
-    ("output_loss.h", "j)) * scale, H - j", "j)), H - j"),
+    ("output_loss.h", "h_width + j)) * scale;", "h_width + j));"),
     ("output_loss.h", "read<floats>(db + j) + gradient", "gradient"),
     ("output_loss.h", "V, targets[begin + n]", "V, targets[n]"),
     ("output_loss.h", "std::fill_n(wide_bias.at(0), z_width, NOTHING);", ""),

@@ -1,7 +1,6 @@
-"""The three cells through time, and the output layer with its loss, in C++ for CPUs.
+"""The three cells through time, and the output layer with its loss, by the compiled library.
 
-The library is compiled on this machine at its first use (`compiled.py`). Optional: where there is no compiler,
-`why_not` says so and `fused` does the same.
+Optional: where it cannot be built, `why_not` says so and `fused` does the same.
 """
 
 import ctypes
@@ -18,8 +17,8 @@ from charrnn.model.recurrence import in_autocast_dtype
 
 __all__ = ["CELLS", "native", "native_lookup", "output_loss", "why_not"]
 
-CELLS: dict[type[Cell], int] = {Tanh: 0, GRU: 4, LSTM: 5}
-"""The cells that there are (cells.h), and how many numbers a unit keeps of each step for the backward pass."""
+CELLS: tuple[type[Cell], ...] = (Tanh, GRU, LSTM)
+"""Those that cells.h has."""
 _SUFFIXES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 
 
@@ -67,6 +66,8 @@ class _ThroughTime(torch.autograd.Function):
         u_n = torch.empty_like(h[1:]) if isinstance(cell, GRU) else None
         W_h = W_h.contiguous()
         _through_time("forward", cell, (table, tokens, W_h, b_u, h, c, gates, u_n), (T, B, H))
+        if tokens is not None and not any(ctx.needs_input_grad):
+            _spare[:] = [gates]
         ctx.save_for_backward(tokens, W_h, h, c)
         ctx.cell, ctx.kept, ctx.rows = cell, (gates, u_n), len(table)
         return h[1:], *(c[-1].to(state.dtype) for state in states[1:] if c is not None)
@@ -101,13 +102,14 @@ class _ThroughTime(torch.autograd.Function):
 
 
 _spare: list[Tensor] = []
-"""What the last backward pass is done with, for the next forward pass: fresh memory is a fault for each page."""
+"""What the last pass is done with, for the next one: fresh memory is a fault of the processor for each of its pages."""
 
 
 def _memory(rows: int, columns: int, dtype: torch.dtype) -> Tensor:
     """[rows, columns], not initialised."""
-    if _spare and (_spare[0].shape, _spare[0].dtype) == ((rows, columns), dtype):
-        return _spare.pop()
+    spare = _spare.pop() if _spare else None
+    if spare is not None and (spare.shape, spare.dtype) == ((rows, columns), dtype):
+        return spare
     return torch.empty(rows, columns, dtype=dtype)
 
 

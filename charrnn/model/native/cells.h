@@ -1,8 +1,8 @@
 // The cells of charrnn/model/cells.py, for a vector of units at one place of the text.
 //
-// forward: from the products u_t of the gates to the first state h_t. backward: from the gradient by h_t to those by the
-// input terms, dx_t, and by the products, du_t. What a cell keeps of a step stands where the gradients by the input terms
-// will be: memory is slower than the cells are.
+// forward: from the products u_t of the gates to the first state h_t. backward: from the gradient by h_t to those by
+// the input terms, dx_t, and by the products, du_t. What a cell keeps of a step stands where the gradients by the input
+// terms will be: memory is slower than the cells are.
 
 #pragma once
 #include "numbers.h"

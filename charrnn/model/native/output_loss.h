@@ -10,8 +10,8 @@ namespace {
 constexpr float NOTHING = -std::numeric_limits<float>::infinity();  // a logit whose character does not exist
 
 // One row of logits z [V], overwritten, to which `bias` is added first: dz = softmax(z) - onehot(target), added to db;
-// the loss and whether the target has the highest logit are added to `sums`. All have whole vectors: beyond V, `bias` is
-// NOTHING.
+// the loss and whether the target has the highest logit are added to `sums`. All have whole vectors: beyond V, `bias`
+// is NOTHING.
 template <class T>
 void cross_entropy(float* z, const float* bias, int64_t V, int64_t target, typename T::number* dz, float* db,
                    double* sums) {
@@ -43,8 +43,8 @@ void cross_entropy(float* z, const float* bias, int64_t V, int64_t target, typen
     sums[1] += of_target >= highest;
 }
 
-// h [N, H], W [V, H], bias [V], targets [N] -> dh [N, H], dW [V, H], db [V], sums [2]. dh alone is multiplied by `scale`.
-// Each thread takes its rows from the logits to the gradients, some at a time.
+// h [N, H], W [V, H], bias [V], targets [N] -> dh [N, H], dW [V, H], db [V], sums [2]. dh alone is multiplied by
+// `scale`. Each thread takes its rows from the logits to the gradients, some at a time.
 template <class T>
 void output_loss(const typename T::number* h, const typename T::number* W, const typename T::number* bias,
                  const int64_t* targets, typename T::number* dh, float* dW, float* db, double* sums, float scale,
@@ -79,14 +79,18 @@ void output_loss(const typename T::number* h, const typename T::number* W, const
             for (int64_t n = 0; n < count; ++n) std::copy_n(h + (begin + n) * H, H, rows.at(n * h_stride));
             for (int64_t top = 0; top < count; top += AT_ONCE) {
                 const int64_t size = std::min(count - top, AT_ONCE);
-                multiply<T>(rows.at(top * h_stride), h_stride, size, to_logits.at(0), h_width, z_width / COLUMNS, z.at(0));
+                multiply<T>(rows.at(top * h_stride), h_stride, size, to_logits.at(0), h_width, z_width / COLUMNS,
+                            z.at(0));
                 for (int64_t n = top; n < top + size; ++n)
                     cross_entropy<T>(z.at((n - top) * z_width), wide_bias.at(0), V, targets[begin + n],
                                      dz.at(n * dz_stride), db_parts.of(thread), sums_parts.of(thread));
-                multiply<T>(dz.at(top * dz_stride), dz_stride, size, to_dh.at(0), z_width, h_width / COLUMNS, wide_dh.at(0));
+                multiply<T>(dz.at(top * dz_stride), dz_stride, size, to_dh.at(0), z_width, h_width / COLUMNS,
+                            wide_dh.at(0));
                 for (int64_t n = 0; n < size; ++n)
-                    for (int64_t j = 0; j < H; j += VECTOR)
-                        T::store(dh + (begin + top + n) * H + j, read<floats>(wide_dh.at(n * h_width + j)) * scale, H - j);
+                    for (int64_t j = 0; j < H; j += VECTOR) {
+                        const floats scaled = read<floats>(wide_dh.at(n * h_width + j)) * scale;
+                        T::store(dh + (begin + top + n) * H + j, scaled, H - j);
+                    }
             }
             products.add(dz.at(0), dz_stride, rows.at(0), h_stride, count);
         }

@@ -14,12 +14,13 @@
 #include <thread>
 #include <vector>
 #endif
-#if defined(__AMX_BF16__) && defined(__linux__)
+#include "numbers.h"
+#if defined(__AMX_BF16__) && defined(__AVX512F__) && defined(__linux__)
 #define CHARRNN_AMX
+#include <immintrin.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
-#include "numbers.h"
 
 namespace {
 
@@ -54,10 +55,9 @@ public:
     Strips(int64_t K, int64_t strips) : K(K), strips(strips), numbers(K * strips * COLUMNS) {}
 
     const number* at(int64_t strip) const { return numbers.at(strip * K * COLUMNS); }
-    int64_t bytes() const { return K * strips * COLUMNS * sizeof(number); }
 
-    // Fill the rows `begin` to `begin + count`. column(strip, c) is where a column begins, nullptr where it is zero; its
-    // numbers lie `stride` apart.
+    // Fill the rows `begin` to `begin + count`. column(strip, c) is where a column begins, nullptr where it is zero;
+    // its numbers lie `stride` apart.
     template <class Column>
     void pack(int64_t begin, int64_t count, int64_t stride, int64_t threads, Column column) {
         parallel(threads, [&](int64_t thread, int64_t threads) {
@@ -83,8 +83,9 @@ private:
 // A strip of out [M, COLUMNS] += rows [M, K] x strip [K, COLUMNS], or = where `from_zero`. The numbers of a row lie in
 // groups of DEPTH, `group_stride` apart.
 template <class T, int64_t M>
-[[gnu::noinline]] void add_tile(const typename T::number* rows, int64_t row_stride, int64_t group_stride, const typename T::number* strip,
-              int64_t K, float* out, int64_t out_stride, bool from_zero) {
+[[gnu::noinline]] void add_tile(const typename T::number* rows, int64_t row_stride, int64_t group_stride,
+                                const typename T::number* strip, int64_t K, float* out, int64_t out_stride,
+                                bool from_zero) {
     floats tile[M][2];
     for (int64_t row = 0; row < M; ++row)
         for (int64_t half = 0; half < 2; ++half)
@@ -170,8 +171,8 @@ inline int64_t whole(int64_t count) { return (count + AT_ONCE - 1) / AT_ONCE * A
 
 // Rows [count, K] times `strips` strips -> out [count, strips * COLUMNS]. `rows` and `out` have whole(count) rows.
 template <class T>
-[[gnu::noinline]] void multiply(const typename T::number* rows, int64_t stride, int64_t count, const typename T::number* strip, int64_t K,
-              int64_t strips, float* out) {
+[[gnu::noinline]] void multiply(const typename T::number* rows, int64_t stride, int64_t count,
+                                const typename T::number* strip, int64_t K, int64_t strips, float* out) {
     const int64_t out_stride = strips * COLUMNS, tiles = (count + ROWS - 1) / ROWS;
 #ifdef CHARRNN_AMX
     if constexpr (std::is_same_v<T, BFloat16>)
@@ -179,8 +180,8 @@ template <class T>
             const MatrixUnit unit;
             for (int64_t end = strips; end-- > 0; strip += K * COLUMNS, out += COLUMNS)
                 for (int64_t row = 0; row < count; row += 2 * unit.SIDE)
-                    unit.multiply(count - row > unit.SIDE, rows + row * stride, stride, strip, K, out + row * out_stride,
-                                  out_stride);
+                    unit.multiply(count - row > unit.SIDE, rows + row * stride, stride, strip, K,
+                                  out + row * out_stride, out_stride);
             return;
         }
 #endif
@@ -237,8 +238,8 @@ public:
                 pack<ROWS>(a + i, a_stride, std::min(M - i, ROWS), count, a_tiles.at((i - begin) * CHUNK));
             for (int64_t j = 0; j < K; j += COLUMNS)
                 for (int64_t i = begin; i < end; i += ROWS)
-                    add_tile<T, ROWS>(a_tiles.at((i - begin) * CHUNK), T::DEPTH, ROWS * T::DEPTH, b_strips.at(j * CHUNK),
-                                      count, sums + i * stride(K) + j, stride(K), false);
+                    add_tile<T, ROWS>(a_tiles.at((i - begin) * CHUNK), T::DEPTH, ROWS * T::DEPTH,
+                                      b_strips.at(j * CHUNK), count, sums + i * stride(K) + j, stride(K), false);
         }
     }
 
@@ -264,8 +265,8 @@ private:
     Buffer<number> a_tiles, b_strips;
 };
 
-// out [M, K], whose rows lie `out_stride` apart: the sum of the outer products of N rows, dW_h from du and h. Each
-// thread has its part of N.
+// out [M, K]: the sum of the outer products of N rows, dW_h from du and h; a's lie `a_stride` apart. Each thread has
+// its part of N.
 template <class T>
 void outer_products(const typename T::number* a, int64_t a_stride, const typename T::number* b, float* out, int64_t N,
                     int64_t M, int64_t K, int64_t threads) {
@@ -289,7 +290,7 @@ void sums(const typename T::number* rows, const int64_t* places, float* out, int
           int64_t threads) {
     parallel(threads, [&](int64_t thread, int64_t threads) {
         const int64_t begin = M * thread / threads, end = M * (thread + 1) / threads;
-        for (int64_t place = 0; place < size; ++place) std::fill(out + place * M + begin, out + place * M + end, 0.f);
+        for (int64_t place = 0; place < size; ++place) std::fill_n(out + place * M + begin, end - begin, 0.f);
         for (int64_t n = 0; n < N; ++n)
             for (int64_t j = begin; j < end; j += VECTOR) {
                 float* sum = out + places[n] * M + j;

@@ -1,8 +1,8 @@
 // A layer through all of time, forwards and backwards (fused.py derives it).
 //
 // A row of the batch never needs another row, so each thread takes its rows through all of time on its own: there is
-// nothing to wait for between one step and the next. For COLUMNS units at a time, the products of all gates are made and
-// the cell's step follows while they are in the nearest cache.
+// nothing to wait for between one step and the next. For COLUMNS units at a time, the products of all gates are made,
+// and the cell's step follows while they are in the nearest cache.
 
 #pragma once
 #include "cells.h"
@@ -55,8 +55,8 @@ struct Rows {
     number *before, *now;
 };
 
-// act(row, j, products) for `rows` rows and each vector of COLUMNS units that begin at `first`, of H; `products` are one
-// vector for each of `strips` strips, from [rows, strips * COLUMNS].
+// act(row, j, vectors) for each of `rows` rows and each vector of the COLUMNS units that begin at `first`, of H. j is its
+// first unit; vectors are those of the products [rows, STRIPS * COLUMNS], one of each strip.
 template <int64_t STRIPS, class Act>
 void each_vector(int64_t rows, int64_t first, int64_t H, const float* products, Act act) {
     for (int64_t row = 0; row < rows; ++row)
