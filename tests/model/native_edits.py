@@ -37,8 +37,6 @@ EDITS = [
     ("products.h", "std::min(K - k, SLICE), out", "SLICE, out"),
     ("products.h", "out_stride, k == 0);", "out_stride, true);"),
     # sums of outer products, and of rows
-    ("products.h", "std::min(K - j, COLUMNS), count, b_strips", "COLUMNS, count, b_strips"),
-    ("products.h", "c < size && n + d < count ?", "n + d < count ?"),
     ("products.h", "c < size && n + d < count ?", "c < size ?"),
     ("products.h", "total += of(thread)[place];", "total = of(thread)[place];"),
     (

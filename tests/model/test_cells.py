@@ -110,10 +110,15 @@ def test_it_is_the_reference_s_values_and_gradients(
 
 
 @every_cell
-def test_a_lookup_is_the_recurrence_on_the_rows_of_a_table(cell: Cell) -> None:
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_lookup_is_the_recurrence_on_the_rows_of_a_table(
+    monkeypatch: pytest.MonkeyPatch, cell: Cell, threads: int
+) -> None:
     """Rows that are named often, once and never; an execution that has no lookup of its own does the same."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    H = 200  # enough to share out
     tokens = torch.tensor([[2, 0, 2], [2, 4, 0]])
-    _, W_h, b_h, *states = problem(cell, torch.float32)
+    _, W_h, b_h, *states = problem(cell, torch.float32, (*tokens.shape, H))
     table = torch.randn(6, cell.gates * H, generator=torch.Generator().manual_seed(2)).requires_grad_()
     leaves = [table, W_h, *states]
     results = []
