@@ -18,11 +18,11 @@ TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 0.01, tor
 float32 is 2e-5 off (its own tanh); 16-bit numbers are rounded at every step."""
 ROUNDS, ROUNDS_SECONDS = 5, 0.1
 """A backend is timed so often, but no longer than that; twice at least."""
-CHECKED_FLOP = 2e9
-"""Work of the pass that is compared with the reference, which keeps far more than the others do of every time step."""
+CHECKED_CHARACTERS, TIMED_CHARACTERS = 512, 2048
+"""Characters of the pass that is compared with the reference, and of the one that is timed: few, for they take memory;
+but what a call does once, such as packing W_h, must not weigh much more than in the run."""
 CPU_FLOP, CUDA_FLOP = 8e9, 1e12
-"""Work of the pass that is timed: of a run whose steps are more, the length of the text is cut, so that all takes some
-tenths of a second. What a call does once, such as packing W_h, must not weigh more than in the run."""
+"""Work of a pass, at most: all takes some tenths of a second."""
 PREFERENCE = 1.05
 """The backend that comes first in the table wins against one that is not faster than this: which one it is then does
 not hang on noise."""
@@ -65,9 +65,10 @@ def measure(cell: Cell, *, T: int, B: int, H: int, device: torch.device, dtype: 
         if name not in (*passed_over, "reference") and entry.device in ("", device.type)
     }
     flop_per_step = 3 * 2 * B * cell.gates * H * H  # forward, and two products backward
+    affordable = round((CUDA_FLOP if device.type == "cuda" else CPU_FLOP) / flop_per_step)
     checked, timed = (
-        _Problem(cell, min(T, max(2, round(flop / flop_per_step))), B, H, device, dtype)
-        for flop in (CHECKED_FLOP, CUDA_FLOP if device.type == "cuda" else CPU_FLOP)
+        _Problem(cell, min(T, max(2, min(characters // B, affordable))), B, H, device, dtype)
+        for characters in (CHECKED_CHARACTERS, TIMED_CHARACTERS)
     )
     expected = checked.results(BACKENDS["reference"], autocast=False)
     seconds = {}

@@ -129,5 +129,11 @@ def test_a_long_text_is_cut_so_that_the_work_is_bounded(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(measurement, "BACKENDS", {"one": Backend(run=run), "reference": Backend(run=reference)})
     measure(TANH, T=10_000, B=8, H=64, device=CPU, dtype=torch.float32)
+    assert set(lengths) == {measurement.CHECKED_CHARACTERS // 8, measurement.TIMED_CHARACTERS // 8}
+    lengths.clear()
     measure(TANH, T=3, B=8, H=64, device=CPU, dtype=torch.float32)
-    assert set(lengths) == {3, min(10_000, round(measurement.CPU_FLOP / (6 * 8 * 64 * 64)))}
+    assert set(lengths) == {3}
+    lengths.clear()
+    monkeypatch.setattr(measurement, "CPU_FLOP", 7 * 6 * 8 * 64 * 64)
+    measure(TANH, T=10_000, B=8, H=64, device=CPU, dtype=torch.float32)
+    assert set(lengths) == {7}
