@@ -61,8 +61,28 @@ class Backend:
         """A layer on its inputs [T, B, E]: outputs [T, B, H] and the states after the last step."""
         if self.layer is not None:
             return self.layer(cell, inputs, states, W_e, b_e, W_h, b_h)
-        b_x, b_u = cell.split_bias(b_h)
-        return self.run(cell, F.linear(inputs, W_e, b_e + b_x), states, W_h, b_u)
+        terms = cell.input_terms(inputs, W_e, b_e, b_h)
+        return self.run(cell, terms, states, W_h, cell.split_bias(b_h)[1])
+
+    def run_bottom_layer(
+        self,
+        cell: Cell,
+        tokens: Tensor,
+        embedding: Tensor,
+        states: States,
+        W_e: Tensor,
+        b_e: Tensor,
+        W_h: Tensor,
+        b_h: Tensor,
+    ) -> tuple[Tensor, States]:
+        """The same on embedding[tokens]: tokens [T, B], embedding [V, E].
+
+        One row of input terms a character instead of one product a place: V is far below B * T.
+        """
+        if self.layer is not None:
+            return self.layer(cell, F.embedding(tokens, embedding), states, W_e, b_e, W_h, b_h)
+        table = cell.input_terms(embedding, W_e, b_e, b_h)
+        return self.run_lookup(cell, table, tokens, states, W_h, cell.split_bias(b_h)[1])
 
     def run_lookup(
         self, cell: Cell, table: Tensor, tokens: Tensor, states: States, W_h: Tensor, b_u: Tensor | None

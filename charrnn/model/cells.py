@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import ClassVar, TypeAlias
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 __all__ = ["CELLS", "GRU", "LSTM", "Cell", "Kept", "States", "Tanh", "stacked"]
@@ -52,6 +53,10 @@ class Cell(ABC):
         kept: of `forward`. states: those before the step. Returns dx and du [B, G*H], and the gradients by the states
         before, each [B, H] or None for zero; what reaches the first state by way of u is added by the caller.
         """
+
+    def input_terms(self, inputs: Tensor, W_e: Tensor, b_e: Tensor, b_h: Tensor) -> Tensor:
+        """Inputs e_t [..., E] -> x_t [..., G*H]."""
+        return F.linear(inputs, W_e, b_e + self.split_bias(b_h)[0])
 
     def split_bias(self, b_h: Tensor) -> tuple[Tensor, Tensor | None]:
         """b_h [G*H] as the part that goes with the input term, and the part that goes with the product, if any."""

@@ -99,7 +99,9 @@ class CharRNN(nn.Module):
         backend = self._backend_here()
         dropout = self._dropout(dropout_seeds)
         before = list(zip(*states, strict=True))  # by layer
-        hidden, after = self._bottom_layer(backend, tokens, before[0])
+        hidden, after = backend.run_bottom_layer(
+            self.cell, tokens.T.long(), self.embedding.weight, before[0], *self._parameters_of(0)
+        )
         all_after, outputs = [after], dropout(hidden)
         for layer in range(1, self.config.num_layers):
             hidden, after = backend.run_layer(self.cell, outputs, before[layer], *self._parameters_of(layer))
@@ -126,14 +128,6 @@ class CharRNN(nn.Module):
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
         return BACKENDS[self.backend(dtype)]
 
-    def _bottom_layer(self, backend: Backend, tokens: Tensor, states: States) -> tuple[Tensor, States]:
-        """Layer 0: outputs [T, B, H] for tokens [B, T]."""
-        W_e, b_e, W_h, b_h = self._parameters_of(0)
-        if backend.layer is not None:
-            return backend.layer(self.cell, self.embedding(tokens.T.long()), states, W_e, b_e, W_h, b_h)
-        b_u = self.cell.split_bias(b_h)[1]
-        return backend.run_lookup(self.cell, self.input_table(), tokens.T.long(), states, W_h, b_u)
-
     def _dropout(self, seeds: Sequence[int] | None) -> Callable[[Tensor], Tensor]:
         """Dropout of a layer's outputs [T, B, H]; with seeds, each row draws from a generator of its own."""
         rate = self.config.dropout
@@ -156,12 +150,9 @@ class CharRNN(nn.Module):
         return self.get_parameter(_name(name, layer))
 
     def input_table(self) -> Tensor:
-        """The input term of layer 0 for every character at once: embedding W_e^T + b_e + b_h, [V, G*H].
-
-        One row a character instead of one product a position (V is far below B * T); the export keeps nothing else.
-        """
+        """The input terms of layer 0 for every character, [V, G*H]: all that the export keeps of the embedding."""
         W_e, b_e, _, b_h = self._parameters_of(0)
-        return F.linear(self.embedding.weight, W_e, b_e + self.cell.split_bias(b_h)[0])
+        return self.cell.input_terms(self.embedding.weight, W_e, b_e, b_h)
 
     def _parameters_of(self, layer: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """W_e, b_e, W_h, b_h."""

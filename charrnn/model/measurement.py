@@ -23,6 +23,7 @@ CHECKED_CHARACTERS, TIMED_CHARACTERS = 512, 2048
 but what a call does once, such as packing W_h, must not weigh much more than in the run."""
 CPU_FLOP, CUDA_FLOP = 8e9, 1e12
 """Work of a pass, at most: all takes some tenths of a second."""
+_V = 64  # characters of the vocabulary: most have about so many
 PREFERENCE = 1.05
 """The backend that comes first in the table wins against one that is not faster than this: which one it is then does
 not hang on noise."""
@@ -98,7 +99,7 @@ def _rounds(names: Collection[str]) -> Iterator[str]:
 
 
 class _Problem:
-    """A layer of random numbers, whose gradients neither vanish nor explode, and a weight for each of its outputs."""
+    """A bottom layer of random numbers, whose gradients neither vanish nor explode, and a weight for each output."""
 
     def __init__(self, cell: Cell, T: int, B: int, H: int, device: torch.device, dtype: torch.dtype) -> None:
         generator = torch.Generator().manual_seed(0)  # of its own: the run's numbers stay what they are
@@ -109,8 +110,9 @@ class _Problem:
 
         rows = cell.gates * H
         self._cell, self._device, self._dtype = cell, device, dtype
-        shapes = {"inputs": (T, B, H), "W_e": (rows, H), "b_e": (rows,), "W_h": (rows, H), "b_h": (rows,)}
-        scales = {"W_e": H**-0.5, "W_h": H**-0.5, "b_e": 0.1, "b_h": 0.1}
+        self._tokens = torch.randint(_V, (T, B), generator=generator).to(device)
+        shapes = {"embedding": (_V, H), "W_e": (rows, H), "b_e": (rows,), "W_h": (rows, H), "b_h": (rows,)}
+        scales = {"embedding": 0.3, "W_e": H**-0.5, "W_h": H**-0.5, "b_e": 0.1, "b_h": 0.1}
         self._leaves = {name: normal(*shape, scale=scales.get(name, 1.0)) for name, shape in shapes.items()}
         self._leaves |= {name: normal(B, H, scale=0.5) for name in cell.states}
         self._weights = normal(T, B, H)
@@ -119,12 +121,13 @@ class _Problem:
 
     def results(self, backend: Backend, *, autocast: bool = True) -> dict[str, Tensor]:
         """Outputs, and the gradients by everything, of a loss that sees each output with a weight of its own."""
-        inputs, W_e, b_e, W_h, b_h, *states = self._leaves.values()
+        embedding, W_e, b_e, W_h, b_h, *states = self._leaves.values()
+        arguments = (self._tokens, embedding, tuple(states), W_e, b_e, W_h, b_h)
         with torch.enable_grad():
             with torch.autocast(
                 self._device.type, self._dtype, enabled=autocast and self._dtype in (torch.float16, torch.bfloat16)
             ):
-                outputs, _ = backend.run_layer(self._cell, inputs, tuple(states), W_e, b_e, W_h, b_h)
+                outputs, _ = backend.run_bottom_layer(self._cell, *arguments)
             weights = self._weights.to(outputs.dtype)
             gradients = torch.autograd.grad(outputs, list(self._leaves.values()), weights)
         names = [f"the gradient by {name}" for name in self._leaves]

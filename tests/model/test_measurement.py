@@ -85,7 +85,7 @@ def test_the_fastest_that_agrees_is_taken(candidates: Callable[..., None], dtype
     assert measurement.seconds == pytest.approx({"slow": 0.05, "quick": 0.02})
     assert list(measurement.passed_over) == ["wrong", "wrong_backwards", "crashing"]
     assert measurement.passed_over["wrong"].startswith("the output differs from the reference's by 0.1")
-    assert "the gradient by inputs differs from the reference's by 0." in measurement.passed_over["wrong_backwards"]
+    assert "the gradient by embedding differs from the reference's by 0." in measurement.passed_over["wrong_backwards"]
     assert measurement.passed_over["crashing"] == "it fails (no kernel image is available)"
     assert str(measurement).startswith("quick, 2.5 x slow (wrong: the output differs")
 
