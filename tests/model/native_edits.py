@@ -44,7 +44,11 @@ EDITS = [
         "const int64_t end = N * (thread + 1) / threads;\n        for (int64_t n",
         "const int64_t end = N;\n        for (int64_t n",
     ),
-    ("products.h", "const int64_t begin = M * thread / threads, end", "const int64_t begin = 0, end"),
+    (
+        "products.h",
+        "begin = M * thread / threads, end = M * (thread + 1) / threads;",
+        "begin = M * thread / threads, end = M * (thread + 1) / threads - 1;",
+    ),
     # through time
     ("through_time.h", "layer.W_h + (strip % G * H + unit) * H", "layer.W_h + unit * H"),
     ("through_time.h", "layer.W_h + gate * H * H + unit", "layer.W_h + unit"),
