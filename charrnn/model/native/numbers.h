@@ -42,18 +42,24 @@ template <class Vector>
 void write(void* to, Vector values) {
     std::memcpy(to, &values, sizeof values);
 }
-// No more than `count` numbers; zeros beyond.
+// No more than `count` numbers; zeros beyond. What is rare is out of the way, where the compiler is done with it sooner.
 template <class Vector, class Number>
-Vector read(const Number* from, int64_t count) {
-    if (count >= VECTOR) return read<Vector>(from);
+[[gnu::noinline, gnu::cold]] Vector read_some(const Number* from, int64_t count) {
     Vector values{};
     std::memcpy(&values, from, count * sizeof(Number));
     return values;
 }
 template <class Vector, class Number>
-void write(Number* to, Vector values, int64_t count) {
-    if (count >= VECTOR) return write(to, values);
+[[gnu::noinline, gnu::cold]] void write_some(Number* to, Vector values, int64_t count) {
     std::memcpy(to, &values, count * sizeof(Number));
+}
+template <class Vector, class Number>
+Vector read(const Number* from, int64_t count) {
+    return count >= VECTOR ? read<Vector>(from) : read_some<Vector>(from, count);
+}
+template <class Vector, class Number>
+void write(Number* to, Vector values, int64_t count) {
+    count >= VECTOR ? write(to, values) : write_some(to, values, count);
 }
 
 inline words bits(floats values) { return read<words>(&values); }
