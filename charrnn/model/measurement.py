@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from charrnn.errors import first_line
 from charrnn.model.backends import BACKENDS, Backend
@@ -22,8 +23,11 @@ CHECKED_CHARACTERS, TIMED_CHARACTERS = 512, 2048
 """Characters of the pass that is compared with the reference, and of the one that is timed: few, for they take memory;
 but what a call does once, such as packing W_h, must not weigh much more than in the run."""
 CPU_FLOP, CUDA_FLOP = 2.4e10, 1e12
-"""Work of a pass, at most: all takes some tenths of a second, of an LSTM of 1,024 units one or two."""
-_V = 64  # characters of the vocabulary: most have about so many
+"""Work of a pass, at most, but for those of FEWEST_STEPS: all takes some tenths of a second, of an LSTM of 1,024 units
+one or two."""
+FEWEST_STEPS = 16
+"""Of a layer so wide that more would take long: what a call does once is then still below a step's share."""
+_V, _E = 64, 32  # characters of the vocabulary, and numbers of each: most have about so many
 PREFERENCE = 1.05
 """The backend that comes first in the table wins against one that is not faster than this: which one it is then does
 not hang on noise."""
@@ -66,7 +70,7 @@ def measure(cell: Cell, *, T: int, B: int, H: int, device: torch.device, dtype: 
         if name not in (*passed_over, "reference") and entry.device in ("", device.type)
     }
     flop_per_step = 3 * 2 * B * cell.gates * H * H  # forward, and two products backward
-    affordable = round((CUDA_FLOP if device.type == "cuda" else CPU_FLOP) / flop_per_step)
+    affordable = max(FEWEST_STEPS, round((CUDA_FLOP if device.type == "cuda" else CPU_FLOP) / flop_per_step))
     checked, timed = (
         _Problem(cell, min(T, max(2, min(characters // B, affordable))), B, H, device, dtype)
         for characters in (CHECKED_CHARACTERS, TIMED_CHARACTERS)
@@ -111,8 +115,8 @@ class _Problem:
         rows = cell.gates * H
         self._cell, self._device, self._dtype = cell, device, dtype
         self._tokens = torch.randint(_V, (T, B), generator=generator).to(device)
-        shapes = {"embedding": (_V, H), "W_e": (rows, H), "b_e": (rows,), "W_h": (rows, H), "b_h": (rows,)}
-        scales = {"embedding": 0.3, "W_e": H**-0.5, "W_h": H**-0.5, "b_e": 0.1, "b_h": 0.1}
+        shapes = {"embedding": (_V, _E), "W_e": (rows, _E), "b_e": (rows,), "W_h": (rows, H), "b_h": (rows,)}
+        scales = {"embedding": 0.3, "W_e": _E**-0.5, "W_h": H**-0.5, "b_e": 0.1, "b_h": 0.1}
         self._leaves = {name: normal(*shape, scale=scales.get(name, 1.0)) for name, shape in shapes.items()}
         self._leaves |= {name: normal(B, H, scale=0.5) for name in cell.states}
         self._weights = normal(T, B, H)
@@ -145,7 +149,7 @@ class _Problem:
 def _difference(ours: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float) -> str:
     """What differs from the reference by more than `tolerance`; empty where nothing does."""
     for what, value in expected.items():
-        relative = float((ours[what].double() - value.double()).abs().max() / value.double().abs().max())
+        relative = float(vector_norm(ours[what] - value, torch.inf) / vector_norm(value, torch.inf))
         if not relative <= tolerance:
             return f"{what} differs from the reference's by {relative:.1g}, at most {tolerance} may be"
     return ""

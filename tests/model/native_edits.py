@@ -39,15 +39,19 @@ EDITS = [
     # sums of outer products, and of rows
     ("products.h", "c < size && n + d < count ?", "c < size ?"),
     ("products.h", "total += of(thread)[place];", "total = of(thread)[place];"),
+    ("products.h", "part.CHUNK), n == 0);", "part.CHUNK), false);"),
+    ("products.h", "part.CHUNK), n == 0);", "part.CHUNK), true);"),
+    ("products.h", "std::is_same_v<T, Float32> && stride == K;", "std::is_same_v<T, Float32>;"),
+    ("products.h", "b + n * K, K,", "b, K,"),
     (
         "products.h",
-        "const int64_t end = N * (thread + 1) / threads;\n        for (int64_t n",
-        "const int64_t end = N;\n        for (int64_t n",
+        "end = M * (thread + 1) / threads;\n        Sums part(",
+        "end = M * (thread + 1) / threads - 1;\n        Sums part(",
     ),
     (
         "products.h",
-        "begin = M * thread / threads, end = M * (thread + 1) / threads;",
-        "begin = M * thread / threads, end = M * (thread + 1) / threads - 1;",
+        "end = M * (thread + 1) / threads;\n        for (int64_t place",
+        "end = M * (thread + 1) / threads - 1;\n        for (int64_t place",
     ),
     # through time
     ("through_time.h", "layer.W_h + (strip % G * H + unit) * H", "layer.W_h + unit * H"),

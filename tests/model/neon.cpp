@@ -27,8 +27,8 @@ void run(int64_t steps, int64_t B, int64_t H) {
     const auto b_u = read_numbers<number>(G * H), h_0 = read_numbers<number>(B * H);
     const auto c_0 = read_numbers<float>(B * H);
     const auto grad_outputs = read_numbers<number>(steps * B * H);
-    std::vector<number> history(h_0), gates(inputs), u_n(steps * B * H);
-    std::vector<float> cells(c_0), carry(B * H), grad_W_h(G * H * H);
+    std::vector<number> history(h_0), gates(inputs), u_n(steps * B * H), grad_W_h(G * H * H);
+    std::vector<float> cells(c_0), carry(B * H);
     history.resize((steps + 1) * B * H);
     cells.resize((steps + 1) * B * H);
     Layer<T> layer{};

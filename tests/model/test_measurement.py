@@ -134,6 +134,10 @@ def test_a_long_text_is_cut_so_that_the_work_is_bounded(monkeypatch: pytest.Monk
     measure(TANH, T=3, B=8, H=64, device=CPU, dtype=torch.float32)
     assert set(lengths) == {3}
     lengths.clear()
-    monkeypatch.setattr(measurement, "CPU_FLOP", 7 * 6 * 8 * 64 * 64)
+    monkeypatch.setattr(measurement, "CPU_FLOP", 20 * 6 * 8 * 64 * 64)
     measure(TANH, T=10_000, B=8, H=64, device=CPU, dtype=torch.float32)
-    assert set(lengths) == {7}
+    assert set(lengths) == {20}
+    lengths.clear()
+    monkeypatch.setattr(measurement, "CPU_FLOP", 6 * 8 * 64 * 64)  # one step, too few to tell
+    measure(TANH, T=10_000, B=8, H=64, device=CPU, dtype=torch.float32)
+    assert set(lengths) == {measurement.FEWEST_STEPS}

@@ -86,11 +86,14 @@ class _ThroughTime(torch.autograd.Function):
         tensors = (grad_outputs.contiguous(), W_h, h, c, dx, u_n, carry)
         _through_time("backward", ctx.cell, tensors, grad_outputs.shape)
         # du is dx, but that of GRU's gate n
-        products = [(dx, W_h)] if u_n is None else [(dx[:, : 2 * H], W_h[: 2 * H]), (u_n.flatten(0, 1), W_h[2 * H :])]
+        parts = [(dx, slice(None))]
+        if u_n is not None:
+            parts = [(dx[:, : 2 * H], slice(2 * H)), (u_n.flatten(0, 1), slice(2 * H, None))]
         grad_h = carry if isinstance(ctx.cell, GRU) else torch.zeros_like(carry)
-        for du, W in products:
-            grad_h += du[:B] @ W
-        grad_W_h = torch.cat([_outer_products(du, h[:-1].flatten(0, 1)) for du, _ in products])
+        grad_W_h = torch.empty_like(W_h)
+        for du, rows in parts:
+            grad_h += du[:B] @ W_h[rows]
+            _outer_products(du, h[:-1].flatten(0, 1), grad_W_h[rows])
         grad_b_u = None
         if ctx.needs_input_grad[4] and u_n is not None:
             grad_b_u = torch.cat([dx.new_zeros(2 * H), u_n.sum((0, 1))])
@@ -117,14 +120,13 @@ def _through_time(name: str, cell: Cell, tensors: Sequence[Tensor | None], sizes
     _call(f"{name}_{type(cell).__name__.lower()}", tensors, sizes, min(torch.get_num_threads(), sizes[1]))
 
 
-def _outer_products(a: Tensor, b: Tensor) -> Tensor:
-    """a [N, M], b [N, K] -> a^T b, [M, K]."""
+def _outer_products(a: Tensor, b: Tensor, out: Tensor) -> None:
+    """a [N, M], b [N, K] -> a^T b, into out [M, K]."""
     (N, M), K = a.shape, b.shape[1]
     if a.dtype == torch.bfloat16 and library().matrix_unit():
-        return a.T @ b  # oneDNN's is several times as fast as ours, which does not use the unit for this
-    result = a.new_empty(M, K, dtype=torch.float32)
-    _call("outer_products", (a, b, result), (a.stride(0), N, M, K), _threads(N))
-    return result.to(a.dtype)
+        torch.mm(a.T, b, out=out)  # oneDNN's is several times as fast as ours, which does not use the unit for this
+    else:
+        _call("outer_products", (a, b, out), (a.stride(0), N, M, K), min(torch.get_num_threads(), M))
 
 
 def _threads(rows: int) -> int:

@@ -26,8 +26,8 @@
     OF_CELL(tanh, Tanh, type, Type)                                                                                   \
     OF_CELL(gru, GRU, type, Type)                                                                                     \
     OF_CELL(lstm, LSTM, type, Type)                                                                                   \
-    void outer_products_##type(const Type::number* a, const Type::number* b, float* out, int64_t a_stride, int64_t N, \
-                               int64_t M, int64_t K, int64_t threads) {                                               \
+    void outer_products_##type(const Type::number* a, const Type::number* b, Type::number* out, int64_t a_stride,     \
+                               int64_t N, int64_t M, int64_t K, int64_t threads) {                                    \
         outer_products<Type>(a, a_stride, b, out, N, M, K, threads);                                                  \
     }                                                                                                                 \
     void sums_##type(const Type::number* rows, const int64_t* places, float* out, int64_t N, int64_t M, int64_t size, \

@@ -67,7 +67,7 @@ void output_loss(const typename T::number* h, const typename T::number* W, const
     std::fill_n(wide_bias.at(0), z_width, NOTHING);
     for (int64_t j = 0; j < V; j += VECTOR)
         Float32::store(wide_bias.at(j), T::load(bias + j, V - j), std::min(V - j, VECTOR));
-    Parts<float> dW_parts(Products::size(V, H), threads), db_parts(z_width, threads);
+    Parts<float> dW_parts(V * Products::stride(H), threads), db_parts(z_width, threads);
     Parts<double> sums_parts(LINE, threads);  // a line of the cache for each
     parallel(threads, [&](int64_t thread, int64_t threads) {
         Products products(dW_parts.of(thread), V, H);
@@ -92,7 +92,7 @@ void output_loss(const typename T::number* h, const typename T::number* W, const
                         T::store(dh + (begin + top + n) * H + j, scaled, H - j);
                     }
             }
-            products.add(dz.at(0), dz_stride, rows.at(0), h_stride, count);
+            products.add(dz.at(0), dz_stride, rows.at(0), h_stride, count, false);
         }
     });
     for (int64_t v = 0; v < V; ++v) {

@@ -215,7 +215,7 @@ private:
 };
 
 // A sum of outer products [M, K] = sum_n a[n] b[n], to which up to CHUNK of them are added at a time: packed first, so
-// that what a tile reads lies together. `sums` has whole tiles of ROWS and COLUMNS.
+// that what a tile reads lies together. `sums` has whole strips of COLUMNS.
 template <class T>
 class OuterProducts {
     using number = typename T::number;
@@ -224,12 +224,12 @@ public:
     static constexpr int64_t CHUNK = 256;
 
     static int64_t stride(int64_t K) { return padded(K); }
-    static int64_t size(int64_t M, int64_t K) { return (M + ROWS - 1) / ROWS * ROWS * stride(K); }
 
     OuterProducts(float* sums, int64_t M, int64_t K)
         : sums(sums), M(M), K(K), a_tiles(TILES * ROWS * CHUNK), b_strips(padded(K) * CHUNK) {}
 
-    void add(const number* a, int64_t a_stride, const number* b, int64_t b_stride, int64_t count) {
+    // Or the first ones, where `from_zero`.
+    void add(const number* a, int64_t a_stride, const number* b, int64_t b_stride, int64_t count, bool from_zero) {
         for (int64_t j = 0; j < K; j += COLUMNS)
             pack<COLUMNS>(b + j, b_stride, std::min(K - j, COLUMNS), count, b_strips.at(j * CHUNK));
         for (int64_t begin = 0; begin < M; begin += TILES * ROWS) {
@@ -238,8 +238,11 @@ public:
                 pack<ROWS>(a + i, a_stride, std::min(M - i, ROWS), count, a_tiles.at((i - begin) * CHUNK));
             for (int64_t j = 0; j < K; j += COLUMNS)
                 for (int64_t i = begin; i < end; i += ROWS)
-                    add_tile<T, ROWS>(a_tiles.at((i - begin) * CHUNK), T::DEPTH, ROWS * T::DEPTH,
-                                      b_strips.at(j * CHUNK), count, sums + i * stride(K) + j, stride(K), false);
+                    with_rows<ROWS>(std::min(end - i, ROWS), [&](auto rows) {
+                        add_tile<T, decltype(rows)::value>(a_tiles.at((i - begin) * CHUNK), T::DEPTH, ROWS * T::DEPTH,
+                                                           b_strips.at(j * CHUNK), count, sums + i * stride(K) + j,
+                                                           stride(K), from_zero);
+                    });
         }
     }
 
@@ -266,21 +269,24 @@ private:
 };
 
 // out [M, K]: the sum of the outer products of N rows, dW_h from du and h; a's lie `a_stride` apart. Each thread has
-// its part of N.
+// its part of M.
 template <class T>
-void outer_products(const typename T::number* a, int64_t a_stride, const typename T::number* b, float* out, int64_t N,
-                    int64_t M, int64_t K, int64_t threads) {
+void outer_products(const typename T::number* a, int64_t a_stride, const typename T::number* b,
+                    typename T::number* out, int64_t N, int64_t M, int64_t K, int64_t threads) {
     using Sums = OuterProducts<T>;
-    Parts<float> parts(Sums::size(M, K), threads);
+    const int64_t stride = Sums::stride(K);
+    const bool in_place = std::is_same_v<T, Float32> && stride == K;
+    Buffer<float> elsewhere(in_place ? 0 : M * stride);
+    float* const sums = in_place ? reinterpret_cast<float*>(out) : elsewhere.at(0);
     parallel(threads, [&](int64_t thread, int64_t threads) {
-        Sums sums(parts.of(thread), M, K);
-        const int64_t end = N * (thread + 1) / threads;
-        for (int64_t n = N * thread / threads; n < end; n += sums.CHUNK)
-            sums.add(a + n * a_stride, a_stride, b + n * K, K, std::min(end - n, sums.CHUNK));
-    });
-    parallel(threads, [&](int64_t thread, int64_t threads) {
-        for (int64_t i = M * thread / threads; i < M * (thread + 1) / threads; ++i)
-            for (int64_t j = 0; j < K; ++j) out[i * K + j] = parts.sum(i * Sums::stride(K) + j);
+        const int64_t begin = M * thread / threads, end = M * (thread + 1) / threads;
+        Sums part(sums + begin * stride, end - begin, K);
+        for (int64_t n = 0; n < N; n += part.CHUNK)
+            part.add(a + n * a_stride + begin, a_stride, b + n * K, K, std::min(N - n, part.CHUNK), n == 0);
+        if (in_place) return;
+        for (int64_t i = begin; i < end; ++i)
+            for (int64_t j = 0; j < K; j += VECTOR)
+                T::store(out + i * K + j, read<floats>(sums + i * stride + j), K - j);
     });
 }
 
