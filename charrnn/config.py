@@ -4,8 +4,9 @@ Conventions: 0, or an empty value, switches a thing off or leaves the choice to 
 """
 
 import signal
-from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal, Self
 
 import tyro
 
@@ -110,6 +111,9 @@ class TrainConfig:
     directory or one of its checkpoints, which is continued."""
     init_from: str = ""
     """Run directory or checkpoint whose weights a new run starts from (fine-tuning on another text)."""
+    minutes: float = 0.0
+    """Minutes after which the model is to be there, from the start of the command, scoring and export included. They
+    choose what you leave open: steps, and with the preset `text` the model, too; 0: --epochs says how long."""
     epochs: int = 10
     """Passes over the training batches."""
     max_steps: int = 0
@@ -120,6 +124,8 @@ class TrainConfig:
     """Steps between checkpoints, beside those of the evaluations; 0: none."""
     checkpoint_minutes: float = 10.0
     """Minutes after which a checkpoint is written if none was; 0: no such limit."""
+    patience: int = 0
+    """Evaluations without a new lowest validation loss after which training ends; 0: no such limit."""
     keep_checkpoints: int = 2
     """Newest checkpoints that are kept, beside the best."""
     seed: int = 0
@@ -136,7 +142,14 @@ class TrainConfig:
     """Signal that saves a checkpoint and ends the run, as SIGTERM and SIGINT do; empty: those two alone."""
     behaviour: Annotated[int, tyro.conf.Suppress] = 2
     """Version of what a run does that no setting says. 1 is charrnn 0.1.0's, whose windows were shuffled by a
-    permutation in memory, and whose warm-up was never shortened. A resumed run keeps the one that it began with."""
+    permutation in memory, whose dropout drew other numbers, and whose warm-up was never shortened. A resumed run keeps
+    the one that it began with."""
+    left_open: Annotated[tuple[str, ...], tyro.conf.Suppress] = (
+        *("epochs", "evaluate_every", "patience", "optimiser.warmup_steps"),
+    )
+    """Settings that --minutes chooses, but for those in `given`."""
+    given: Annotated[tuple[str, ...] | None, tyro.conf.Suppress] = None
+    """Settings that flags have given: a run that goes on keeps its own for the others. None: all count as given."""
     text: TextConfig = field(default_factory=TextConfig)
     batch: BatchConfig = field(default_factory=BatchConfig)
     model: Architecture = field(default_factory=Architecture)
@@ -146,8 +159,11 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _at_least(1, "", self, "epochs", "keep_checkpoints")
         _at_least(
-            0, "", self, "max_steps", "evaluate_every", "checkpoint_every", "checkpoint_minutes", "seed", "threads"
+            *(0, "", self, "max_steps", "evaluate_every", "checkpoint_every", "checkpoint_minutes", "seed", "threads"),
+            "patience",
         )
+        if not 0 <= self.minutes <= 1e6:
+            raise ConfigError(f"minutes is {self.minutes}: it must be from 0 to 1000000")
         if not 1 <= self.process_timeout <= 1e6:
             raise ConfigError(f"process_timeout is {self.process_timeout}: it must be from 1 to 1000000 seconds")
         if self.stop_signal and self.stop_signal not in _STOP_SIGNALS:
@@ -155,6 +171,21 @@ class TrainConfig:
             raise ConfigError(f"stop_signal is {self.stop_signal!r}: it must be one of {known}, or empty")
         if self.seed >= _SEEDS:
             raise ConfigError(f"seed is {self.seed}: it must be below {_SEEDS}")
+
+    @property
+    def open_settings(self) -> frozenset[str]:
+        """What --minutes may choose."""
+        return frozenset(self.left_open) - frozenset(self.given or ())
+
+    def changed(self, values: Mapping[str, object]) -> Self:
+        """This config with other values of some settings, named as in 'model.cell'; a list of JSON becomes a tuple."""
+        config = self
+        for name, value in values.items():
+            value = tuple(value) if isinstance(value, list) else value
+            group, _, last = name.rpartition(".")
+            changes: dict[str, Any] = {last: value}
+            config = replace(config, **({group: replace(getattr(config, group), **changes)} if group else changes))
+        return config
 
     @property
     def stop_signal_number(self) -> int:

@@ -8,10 +8,22 @@ from charrnn.text.settings import TextConfig
 
 __all__ = ["PRESETS", "text"]
 
+_EVERYTHING = (
+    *("epochs", "evaluate_every", "patience", "optimiser.warmup_steps", "optimiser.learning_rate"),
+    *("text.validation_fraction", "text.test_fraction", "batch.size"),
+    *("model.num_layers", "model.hidden_size", "model.dropout"),
+)
+"""What --minutes may choose of a run on any text."""
+
 
 def text() -> TrainConfig:
-    """Any text: good settings for half a megabyte to some tens of megabytes."""
-    return TrainConfig(preset="text", model=Architecture(hidden_size=512, embedding_size=32))
+    """Any text; with --minutes all is chosen by its length, the time and the speed here."""
+    return TrainConfig(
+        preset="text",
+        model=Architecture(cell="gru", hidden_size=512, embedding_size=32, dropout=0.2),
+        mixed_precision="auto",
+        left_open=_EVERYTHING,
+    )
 
 
 def alphabet() -> TrainConfig:

@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -26,6 +27,9 @@ __all__ = ["main", "parse"]
 # Read by the libraries when they are imported, which is why it stands here.
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # offline means offline, crash reports included
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+_BEGAN = time.monotonic()
+"""torch is not imported yet: that, too, is of the minutes that a user waits."""
 
 _USAGE = """\
 usage: charrnn-train PRESET [flags]
@@ -60,7 +64,7 @@ def run(arguments: Sequence[str]) -> int:
     if config.text.corpus == PRESETS[config.preset]().text.corpus and _may_be_there(config.preset):
         note = f"{config.preset} is the preset; what is called so here is ./{config.preset}"
         tell(f"charrnn-train: {note}", sys.stderr if os.environ.get("RANK", "0") == "0" else None)
-    return train(config)
+    return train(config, began=_BEGAN)
 
 
 def parse(arguments: Sequence[str]) -> "TrainConfig":
@@ -82,6 +86,8 @@ def parse(arguments: Sequence[str]) -> "TrainConfig":
     if corpus:
         config = replace(config, text=replace(config.text, corpus=corpus))
     config = _parse_flags(config, flags)
+    words = (flag[2:].partition("=")[0].replace("-", "_") for flag in flags if flag.startswith("--"))
+    config = replace(config, given=tuple(sorted(set(words))))
     if not config.text.corpus:
         raise ConfigError(
             "the preset text has no text of its own: name a file, as in `charrnn-train novel.txt`"

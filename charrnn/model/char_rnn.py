@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from charrnn.model.architecture import ModelConfig
 from charrnn.model.backends import BACKENDS, Backend, choose
 from charrnn.model.cells import CELLS, States, stacked
+from charrnn.model.dropout import by_bytes
 from charrnn.model.initialisation import initialise
 from charrnn.model.loss import output_loss
 
@@ -39,6 +40,8 @@ class CharRNN(nn.Module):
         self.cell = CELLS[config.cell]
         self.measured = ""
         """The backend that a measurement found the fastest for this model; empty where there was none."""
+        self.dropped = by_bytes
+        """Dropout of rows that have seeds."""
         H, rows = config.hidden_size, self.cell.gates * config.hidden_size
         self.embedding = nn.Embedding(config.vocabulary_size, config.embedding_size)
         for layer in range(config.num_layers):
@@ -133,17 +136,8 @@ class CharRNN(nn.Module):
         rate = self.config.dropout
         if seeds is None or not rate or not self.training:
             return lambda hidden: F.dropout(hidden, rate, self.training)
-        device = self.fc.weight.device
-        generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
-
-        def drop(hidden: Tensor) -> Tensor:
-            T, B, H = hidden.shape
-            kept = hidden.new_empty(B, T, H)
-            for row, generator in zip(kept, generators, strict=True):
-                row.bernoulli_(1 - rate, generator=generator)
-            return hidden * kept.transpose(0, 1) / (1 - rate)
-
-        return drop
+        generators = [torch.Generator(self.fc.weight.device).manual_seed(seed) for seed in seeds]
+        return lambda hidden: self.dropped(hidden, rate, generators)
 
     def parameter(self, name: str, layer: int) -> Tensor:
         """Parameter `name` (W_e, b_e, W_h or b_h) of `layer`; layer 0 has the bare names."""

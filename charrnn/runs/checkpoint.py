@@ -70,18 +70,31 @@ class Progress:
     """Validation loss at this step, in nats per character; None where it was not measured."""
     gradient_scaler: dict[str, float] | None = None
     """State of the loss scaling of fp16 training; None otherwise."""
+    course: dict[str, float] | None = None
+    """The fields of the run's Course (charrnn/training/schedule.py); None where its settings say them."""
+    seconds: float = 0.0
+    """That the run has taken so far, those between two processes left out."""
+
+    def to_json(self) -> bytes:
+        """As JSON. What only a run with --minutes has is left out of others': earlier releases can read them."""
+        fields = {name: value for name, value in asdict(self).items() if value or name not in ("course", "seconds")}
+        return json.dumps(fields, indent=1).encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
-        """Read what `json.dumps(asdict(...))` wrote. Raises ValueError or TypeError for anything else."""
+        """Read what `to_json` wrote. Raises ValueError or TypeError for anything else."""
         progress = cls(**json.loads(data))
         counts = (progress.step, progress.epoch, progress.characters_seen)
-        loss, scaler = progress.validation_loss_nats, progress.gradient_scaler
+        loss, seconds = progress.validation_loss_nats, progress.seconds
         if not (
             all(type(count) is int and 0 <= count < 2**63 for count in counts)
             and type(progress.evaluated) is bool
             and (loss is None or type(loss) is float)
-            and (scaler is None or (type(scaler) is dict and {*map(type, scaler.values())} <= {int, float}))
+            and (type(seconds) is float and 0 <= seconds < float("inf"))
+            and all(
+                numbers is None or (type(numbers) is dict and {*map(type, numbers.values())} <= {int, float})
+                for numbers in (progress.gradient_scaler, progress.course)
+            )
         ):
             raise ValueError("progress.json holds values of other types")
         return progress
@@ -105,7 +118,7 @@ class Checkpoint:
     def to_files(self) -> dict[str, bytes]:
         """The contents of the files, by name; all but the manifest."""
         files = {f"{name}.safetensors": save(_portable(getattr(self, name))) for name in _TENSOR_FILES}
-        files["progress.json"] = json.dumps(asdict(self.progress), indent=1).encode()
+        files["progress.json"] = self.progress.to_json()
         files["config.json"] = json.dumps(self.config, indent=1).encode()
         return files
 

@@ -5,6 +5,7 @@ import os
 import platform
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,12 +21,12 @@ from charrnn.runs.earlier import as_today
 from charrnn.text.normaliser import Normaliser
 from charrnn.text.vocabulary import Vocabulary
 
-__all__ = ["Claim", "RunDirectory", "as_json", "claim", "find_run"]
+__all__ = ["Claim", "RunDirectory", "as_json", "claim", "find_run", "precision_of"]
 
 MAY_CHANGE = frozenset(
     {
-        *("run_dir", "resume", "epochs", "max_steps", "threads", "process_timeout", "stop_signal", "log"),
-        *("evaluate_every", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints"),
+        *("run_dir", "resume", "minutes", "epochs", "max_steps", "threads", "process_timeout", "stop_signal", "log"),
+        *("evaluate_every", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints", "patience"),
         "model.recurrence",
     }
 )
@@ -71,6 +72,16 @@ class RunDirectory:
     def _is_unfinished(self, path: Path) -> bool:
         """Whether a process that was killed before it had made a run leaves this."""
         return path.name == _LOCK or path.name.startswith(f".{self.config.name}.")
+
+    def settled(self, config: TrainConfig) -> dict[str, Any]:
+        """The settings that the run here has in place of `config`'s: what no flag has given, its minutes' choice."""
+        before = _flat(self.read_description()["config"])
+        names = {"behaviour", "left_open"}
+        if config.given is not None and before["preset"] == config.preset:  # which a later release may have changed
+            names |= {name for name in before if not _may_change(name)} - {"text.corpus", *config.given}
+        if before["minutes"] and config.minutes:
+            names |= set(before["left_open"]) & config.open_settings
+        return {name: value for name, value in before.items() if name in names}
 
     def lock(self) -> None:
         """Claim the directory for this process until it ends. Raises RunError where another process has it."""
@@ -161,11 +172,7 @@ class RunDirectory:
             raise RunError(f"{self.vocabulary}: cannot be read ({error}): restore it from a copy") from error
 
     def _check_same_run(self, config: TrainConfig) -> None:
-        wrong = {
-            name: values
-            for name, values in self._differences(config).items()
-            if name not in MAY_CHANGE and name.split(".")[0] not in MAY_CHANGE
-        }
+        wrong = {name: values for name, values in self._differences(config).items() if not _may_change(name)}
         if wrong:
             raise RunError(
                 f"{self.path}: holds another run ({_listed(wrong)}): give the same settings, or another --run-dir"
@@ -173,10 +180,14 @@ class RunDirectory:
 
     def _differences(self, config: TrainConfig) -> dict[str, tuple[Any, Any]]:
         """Settings, by name, that the run here and `config` have otherwise, as (here, config)."""
-        before, now = _flat(self.read_description()["config"]), _flat(as_json(config))
-        # The text itself is compared, and the behaviour is the run's own.
-        names = sorted((before.keys() | now.keys()) - {"preset", "text.corpus", "behaviour"})
+        before, now = _flat(self.read_description()["config"]), _flat(as_json(config.changed(self.settled(config))))
+        # The text itself is compared, and what was given by flags differs where they say what the run has anyway.
+        names = sorted((before.keys() | now.keys()) - {"preset", "text.corpus", "given"})
         return {name: (before.get(name), now.get(name)) for name in names if before.get(name) != now.get(name)}
+
+
+def _may_change(name: str) -> bool:
+    return name in MAY_CHANGE or name.split(".")[0] in MAY_CHANGE
 
 
 @dataclass(frozen=True)
@@ -186,8 +197,8 @@ class Claim:
     directory: RunDirectory
     resumes: bool
     checkpoint: Path | None
-    behaviour: int
-    """That of the run: see `TrainConfig.behaviour`."""
+    settled: dict[str, Any]
+    """See `RunDirectory.settled`; empty for a new run."""
 
     def recurrence(self) -> str:
         """The backend that a resumed run had, as far as is known."""
@@ -196,13 +207,14 @@ class Claim:
     def words(self) -> list[str]:
         """What `of` makes a claim of, on a process that has not made it."""
         checkpoint = str(self.checkpoint or "")
-        return [str(self.directory.path), "resumes" if self.resumes else "", checkpoint, str(self.behaviour)]
+        return [str(self.directory.path), "resumes" if self.resumes else "", checkpoint, json.dumps(self.settled)]
 
     @classmethod
     def of(cls, words: list[str]) -> Self:
         """The claim of another process, without its lock."""
-        path, resumes, checkpoint, behaviour = words
-        return cls(RunDirectory(Path(path)), bool(resumes), Path(checkpoint) if checkpoint else None, int(behaviour))
+        path, resumes, checkpoint, settled = words
+        directory, named = RunDirectory(Path(path)), Path(checkpoint) if checkpoint else None
+        return cls(directory, bool(resumes), named, json.loads(settled))
 
 
 def claim(config: TrainConfig) -> Claim:
@@ -227,11 +239,22 @@ def claim(config: TrainConfig) -> Claim:
         directory = RunDirectory(Path(f"runs/{config.preset}-{time.strftime('%Y%m%d-%H%M%S')}"))
     with looking_at(directory.path):
         resumes = directory.resumes(config)
-    behaviour = config.behaviour
     if resumes:
         directory.lock()
-        behaviour = int(directory.read_description()["config"]["behaviour"])
-    return Claim(directory, resumes, checkpoint, behaviour)
+    return Claim(directory, resumes, checkpoint, directory.settled(config) if resumes else {})
+
+
+def precision_of(config: TrainConfig) -> str:
+    """That of the run which `config` continues, as far as this process sees it, else the config's own.
+
+    Asked before there are processes that could agree. What is wrong with the run, `claim` will say.
+    """
+    named = config.run_dir if config.resume in ("auto", "never", "must") else config.resume
+    with suppress(CharRNNError, OSError):
+        if named:
+            directory, _ = find_run(named, "{}")
+            return str(directory.settled(config).get("mixed_precision", config.mixed_precision))
+    return config.mixed_precision
 
 
 def find_run(word: str, complaint: str) -> tuple[RunDirectory, Path | None]:

@@ -5,7 +5,15 @@ from typing import Any
 
 __all__ = ["GONE", "LACKED", "as_today"]
 
-LACKED: Mapping[str, object] = {"behaviour": 1, "model.cell": "tanh", "text.min_count": 0}
+LACKED: Mapping[str, object] = {
+    "behaviour": 1,
+    "minutes": 0.0,
+    "patience": 0,
+    "left_open": [],
+    "given": None,
+    "model.cell": "tanh",
+    "text.min_count": 0,
+}
 """Settings that came after 0.1.0, as `seed` or `text.column`: the value that its code had without them."""
 GONE = frozenset({"compile"})
 """Settings of 0.1.0 that are no more: a run goes on without them."""

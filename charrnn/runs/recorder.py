@@ -30,17 +30,32 @@ class Recorder:
         self._metrics = MetricsFile(directory.metrics)
         self._wandb = wandb
         self._plot = LossPlot(title=directory.path.name)
+        self._validation: list[float] = []
         kept = self._metrics.rewind(first_step, evaluated=evaluated)
         for record in kept:
-            self._plot.add(record)
+            self._see(record)
         if directory.samples.exists():
             write_atomically(directory.samples, "".join(_in_samples(record) for record in kept if "sample" in record))
         # On a terminal only: elsewhere the line at each evaluation tells as much, and logs stay readable.
         self._bar = tqdm(total=total_steps, initial=first_step, unit=" steps", disable=None, dynamic_ncols=True)
 
+    def _see(self, record: Record) -> None:
+        self._plot.add(record)
+        if "validation_loss_nats" in record:
+            self._validation.append(float(record["validation_loss_nats"]))
+
+    def evaluations_since_best(self) -> int:
+        """Evaluations after that with the lowest validation loss."""
+        losses = self._validation
+        return len(losses) - 1 - losses.index(min(losses)) if losses else 0
+
     def advance(self) -> None:
         """One step is done."""
         self._bar.update()
+
+    def end_at(self, total_steps: int) -> None:
+        """The run will have so many steps."""
+        self._bar.total = total_steps
 
     def stage(self, name: str) -> None:
         """Say in the bar what is going on when it stands still."""
@@ -61,7 +76,7 @@ class Recorder:
             if name.endswith("_loss_nats"):
                 full[name.replace("_loss_nats", "_bpc")] = float(value) / math.log(2)
         self._metrics.append(full)
-        self._plot.add(full)
+        self._see(full)
         if "sample" in full:
             self._add_sample(full)
         self._wandb.log(full)
@@ -98,6 +113,13 @@ class Recorder:
 
 class NoRecorder:
     """The recorder of the other processes: the same methods, and they do nothing."""
+
+    def evaluations_since_best(self) -> int:
+        """See `Recorder`."""
+        return 0
+
+    def end_at(self, total_steps: int) -> None:
+        """See `Recorder`."""
 
     def advance(self) -> None:
         """See `Recorder`."""

@@ -18,9 +18,10 @@ from charrnn.runs.directory import Claim, RunDirectory, claim
 from charrnn.runs.messages import say, warn
 from charrnn.runs.recorder import NoRecorder, Recorder
 from charrnn.runs.wandb_run import WandB
-from charrnn.training import summary
+from charrnn.training import budget, summary
 from charrnn.training.backend_choice import choose_backend_collective
 from charrnn.training.data import RunText
+from charrnn.training.deadline import Deadline
 from charrnn.training.divergence import DivergenceCheck
 from charrnn.training.due import Due
 from charrnn.training.learner import Learner
@@ -42,6 +43,12 @@ class Run:
     recorder: Recorder | NoRecorder
     interruptions: Interruptions
     check: DivergenceCheck
+    deadline: Deadline | None
+    """Where the settings promise one."""
+    most_steps: int
+    """That the run's settings allow, whatever its deadline."""
+    patience: int
+    """See TrainConfig."""
     keep_checkpoints: int
     """Newest checkpoints that are kept, beside the best."""
     prompt: str
@@ -57,23 +64,34 @@ def claim_collective(config: TrainConfig, accelerator: Accelerator) -> Claim:
     return claimed or Claim.of(words)
 
 
-def build_collective(config: TrainConfig, accelerator: Accelerator, place: Claim) -> Run:
+def build_collective(config: TrainConfig, accelerator: Accelerator, place: Claim, began: float) -> Run:
     """Put a run together at `place`, new or as its checkpoint left it. Its recorder is open: the caller closes it.
+
+    `began`: see `train`.
 
     Raises CharRNNError, on all processes, for what the user can mend.
     """
     text = RunText.open_collective(config.text, accelerator)
+    deadline = Deadline(config.minutes, began=began) if config.minutes else None
+    if deadline is not None and not place.resumes:
+        config = budget.chosen_collective(config, text, accelerator, deadline)
+        text = text.divided(config.text)
     batches = text.batches(config.batch, config.seed, config.behaviour)
     prompt = _prompt(config.log.sample_prompt, text)
     checkpoint = _read_checkpoint_collective(place, text, accelerator) if place.resumes else None
     model, origin = _model_collective(config, accelerator, text, new=checkpoint is None)
     recurrence = choose_backend_collective(model, config, accelerator, before=place.recurrence)
     learner = Learner(model, batches, config, accelerator)  # collective: accelerate puts DDP around the model
+    most_steps = learner.total_steps
     if checkpoint is not None:
         learner.restore(checkpoint)
+    if deadline is not None:
+        deadline.resume(0.0 if checkpoint is None else checkpoint.progress.seconds)
+        fit = deadline.total_steps(learner.step, learner.total_steps, evaluate_every=config.evaluate_every)
+        learner.end_at(on_main_collective(accelerator, lambda: min(most_steps, fit)))
     due = _due(config, learner, evaluated=checkpoint is not None and checkpoint.progress.evaluated)
     recorder = made_on_main_collective(
-        accelerator, lambda: _open_record(config, place, text, learner, due, recurrence, origin)
+        accelerator, lambda: _open_record(config, place, text, learner, due, recurrence, origin, deadline)
     )
     return Run(
         accelerator=accelerator,
@@ -86,6 +104,9 @@ def build_collective(config: TrainConfig, accelerator: Accelerator, place: Claim
             accelerator, stop_signal=config.stop_signal_number, checkpoint_minutes=config.checkpoint_minutes
         ),
         check=DivergenceCheck(place.directory.checkpoints, config.optimiser.learning_rate),
+        deadline=deadline,
+        most_steps=most_steps,
+        patience=config.patience,
         keep_checkpoints=config.keep_checkpoints,
         prompt=prompt,
         write_sample=lambda: _sample(config, learner.model, text, prompt),
@@ -147,12 +168,19 @@ def _due(config: TrainConfig, learner: Learner, *, evaluated: bool) -> Due:
 
 
 def _open_record(
-    config: TrainConfig, place: Claim, text: RunText, learner: Learner, due: Due, recurrence: str, origin: str
+    config: TrainConfig,
+    place: Claim,
+    text: RunText,
+    learner: Learner,
+    due: Due,
+    recurrence: str,
+    origin: str,
+    deadline: Deadline | None,
 ) -> Recorder:
     """Write what describes the run, say what is about to happen, and open the record. Main process only."""
     directory, notes = place.directory, _describe(config, place, text, learner)
     run = str(directory.path) + (f", {notes}" if notes else "")
-    say(summary.opening(text, learner, recurrence, describe(learner.accelerator), run, origin))
+    say(summary.opening(text, learner, recurrence, describe(learner.accelerator), run, origin, deadline))
     wandb = WandB(
         asked=config.log.wandb,
         project=config.log.project,

@@ -46,9 +46,21 @@ class RunText:
             found = open_prepared(Path(made["path"]), description=made["description"])
             return found or prepare(config, progress=False)
 
-        text = on_all_collective(accelerator, here)
+        return cls._divided(on_all_collective(accelerator, here), config)
+
+    @classmethod
+    def _divided(cls, text: PreparedText, config: TextConfig) -> Self:
         fractions = {"validation_fraction": config.validation_fraction, "test_fraction": config.test_fraction}
         return cls(text, *splits(len(text.stream), **fractions))
+
+    def divided(self, config: TextConfig) -> Self:
+        """The same text with the splits of `config`."""
+        return self._divided(self.prepared, config)
+
+    @property
+    def test_share(self) -> float:
+        """Characters of the test split for each one of the validation split."""
+        return len(self.test) / max(1, len(self.validation))
 
     def batches(self, config: BatchConfig, seed: int, behaviour: int) -> Batches:
         """The order of the training split; `behaviour` is that of TrainConfig.

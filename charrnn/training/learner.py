@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,13 @@ from charrnn.config import TrainConfig
 from charrnn.errors import ConfigError, RunError, first_line
 from charrnn.model import CharRNN
 from charrnn.model.cells import States
+from charrnn.model.dropout import by_bernoulli
 from charrnn.processes.failures import is_out_of_memory
 from charrnn.runs.checkpoint import Checkpoint, Progress, load_optimiser_tensors, optimiser_tensors
 from charrnn.runs.directory import as_json
 from charrnn.text.batches import Batches
 from charrnn.training.backend_choice import training_dtype
-from charrnn.training.schedule import learning_rate, warmup_steps
+from charrnn.training.schedule import Course, learning_rate, warmup_steps
 
 __all__ = ["Learner"]
 
@@ -38,14 +40,15 @@ class Learner:
         self.accelerator = accelerator
         self.batches = batches
         self.step = 0
-        self.total_steps = config.epochs * batches.steps_per_epoch
+        total_steps = config.epochs * batches.steps_per_epoch
         if config.max_steps:
-            self.total_steps = min(self.total_steps, config.max_steps)
+            total_steps = min(total_steps, config.max_steps)
         self.warmup_steps = config.optimiser.warmup_steps
         if config.behaviour >= 2:
             self.warmup_steps = warmup_steps(
-                self.warmup_steps, total_steps=self.total_steps, steps_per_epoch=batches.steps_per_epoch
+                self.warmup_steps, total_steps=total_steps, steps_per_epoch=batches.steps_per_epoch
             )
+        self.course = self._course_of_settings = Course(total_steps=total_steps, since_step=self.warmup_steps)
         self.rows = _rows(config, accelerator.process_index, accelerator.num_processes)
         optimiser = torch.optim.AdamW(
             _parameter_groups(model, config.optimiser.weight_decay),
@@ -53,6 +56,8 @@ class Learner:
             fused=True,
         )
         self.model = model
+        if config.behaviour == 1:
+            model.dropped = by_bernoulli
         self.parallel, self.optimiser = accelerator.prepare(_Loss(model), optimiser)
         self.backend = self.model.backend(training_dtype(accelerator))
         self.model.backend(torch.float32)  # in which it will be scored: what cannot do that is refused now
@@ -68,6 +73,15 @@ class Learner:
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return self.course.total_steps
+
+    def end_at(self, total_steps: int) -> None:
+        """Have the run end after `total_steps`, its learning rate going from where it is to its end."""
+        self.course = self.course.ending_at(max(total_steps, self.step), self.step)
+
+    @property
     def characters_per_step(self) -> int:
         """Characters that one step trains on, over all processes."""
         return self.config.batch.size * self.config.batch.length
@@ -76,7 +90,7 @@ class Learner:
         settings = self.config.optimiser
         return learning_rate(
             self.step,
-            total_steps=self.total_steps,
+            course=self.course,
             highest=settings.learning_rate,
             warmup_steps=self.warmup_steps,
             schedule=settings.schedule,
@@ -145,7 +159,7 @@ class Learner:
         return norm
 
     def checkpoint_collective(
-        self, *, evaluated: bool = False, validation_loss_nats: float | None = None
+        self, *, evaluated: bool = False, validation_loss_nats: float | None = None, seconds: float = 0.0
     ) -> Checkpoint:
         """All that `restore` needs. A collective call: what every process carries is gathered."""
         scaler = self.accelerator.scaler
@@ -161,6 +175,8 @@ class Learner:
                 evaluated=evaluated,
                 validation_loss_nats=validation_loss_nats,
                 gradient_scaler=None if scaler is None else scaler.state_dict(),
+                course=None if self.course == self._course_of_settings else asdict(self.course),
+                seconds=seconds,
             ),
             config=as_json(self.config),
         )
@@ -196,7 +212,9 @@ class Learner:
             self._sums = _own_sums(checkpoint.state["training_sums"], self.accelerator).to(device)
             if self.accelerator.scaler is not None and checkpoint.progress.gradient_scaler is not None:
                 self.accelerator.scaler.load_state_dict(checkpoint.progress.gradient_scaler)
-        except (KeyError, IndexError, RuntimeError) as error:
+            if checkpoint.progress.course is not None:
+                self.course = Course(**checkpoint.progress.course)  # type: ignore[arg-type]
+        except (KeyError, IndexError, TypeError, RuntimeError) as error:
             if is_out_of_memory(error):
                 raise
             raise RunError(

@@ -1,24 +1,26 @@
 """One training run, from the text to model.onnx."""
 
 import gc
+import time
 import traceback
-from dataclasses import replace
 from pathlib import Path
 
 from accelerate import Accelerator
 from torch import Tensor
 
 from charrnn.config import TrainConfig
-from charrnn.errors import RunError
+from charrnn.errors import ConfigError, RunError
 from charrnn.processes.collectives import (
     broadcast_parameters_collective,
     made_on_main_collective,
+    on_all_collective,
     on_main_collective,
 )
 from charrnn.processes.failures import lost_process, out_of_memory
 from charrnn.processes.start import start
 from charrnn.runs import checkpoint as checkpoints
 from charrnn.runs.checkpoint import Checkpoint
+from charrnn.runs.directory import precision_of
 from charrnn.runs.export_run import export_run
 from charrnn.runs.messages import warn
 from charrnn.runs.wandb_run import wandb_mode
@@ -32,16 +34,19 @@ from charrnn.training.pace import Pace
 __all__ = ["train"]
 
 
-def train(config: TrainConfig) -> int:
+def train(config: TrainConfig, *, began: float | None = None) -> int:
     """Run `config` to its end and return the exit status: 0, or 128 + the signal that stopped it.
 
+    The config's minutes count from `began`, a time of `time.monotonic`; None: from now.
     Every process of the launch calls this. Raises CharRNNError for what the user can mend, on every process.
     """
+    began = time.monotonic() if began is None else began
+    config = config.changed({"mixed_precision": precision_of(config)})
     accelerator = start(
         mixed_precision=config.mixed_precision, threads=config.threads, timeout_seconds=config.process_timeout
     )
     try:
-        return _train_collective(config, accelerator)
+        return _train_collective(config, accelerator, began)
     except BaseException as error:
         traceback.clear_frames(error.__traceback__)  # they hold the model, too
         memory = out_of_memory(error, config)
@@ -59,17 +64,28 @@ def train(config: TrainConfig) -> int:
         accelerator.end_training()
 
 
-def _train_collective(config: TrainConfig, accelerator: Accelerator) -> int:
+def _train_collective(config: TrainConfig, accelerator: Accelerator, began: float) -> int:
     wandb_mode(config.log.wandb, config.log.project)  # an impossible choice is said before the work, not after
     place = claim_collective(config, accelerator)
     try:
-        run = build_collective(replace(config, behaviour=place.behaviour), accelerator, place)
+        settled = config.changed(place.settled)
+        on_all_collective(accelerator, lambda: _check_precision(config, settled))
+        run = build_collective(settled, accelerator, place, began)
         try:
             return _run_collective(run)
         finally:
             run.recorder.close()
     finally:
         place.directory.unlock()
+
+
+def _check_precision(config: TrainConfig, settled: TrainConfig) -> None:
+    """Raise ConfigError where a process has begun in another precision than the run, which it does not see."""
+    if settled.mixed_precision != config.mixed_precision:
+        raise ConfigError(
+            f"the run's mixed_precision is {settled.mixed_precision}, and not every process sees its directory: "
+            f"give --mixed-precision {settled.mixed_precision}"
+        )
 
 
 def _run_collective(run: Run) -> int:
@@ -88,21 +104,50 @@ def _fit_collective(run: Run) -> int:
     learner, due = run.learner, run.due
     pace = Pace(learner.step, learner.characters_per_step)
     learner.model.train()
+    if learner.step:
+        _set_end_collective(run)  # its last evaluation may have been the last one that --patience allows
     while True:
         if due.evaluation(learner.step):  # also where the run was stopped between a checkpoint and its evaluation
             _evaluate_collective(run)
+            if learner.step < learner.total_steps:
+                _set_end_collective(run)
             pace.restart(learner.step)
         if learner.step >= learner.total_steps:
             return 0
         gradient_norm = learner.train_step_collective()
         run.recorder.advance()
         if due.record(learner.step):
-            _record_training_collective(run, gradient_norm, pace.lap(learner.step))
+            speed = pace.lap(learner.step)
+            _record_training_collective(run, gradient_norm, speed)
+            if run.deadline is not None:
+                run.deadline.trained(learner.characters_per_step / speed)
+                _set_end_collective(run)
         signal, minutes_are_over = run.interruptions.agreed_collective(learner.step)
         if signal or due.checkpoint(learner.step, minutes_are_over):
             _save_collective(run)
         if signal:
             return signal
+
+
+def _set_end_collective(run: Run) -> None:
+    """Set the end of the run anew: where its time is over, and where training has long led to nothing better."""
+    learner = run.learner
+
+    def decide() -> int:
+        since_best = run.recorder.evaluations_since_best()
+        if 0 < run.patience <= since_best:
+            run.recorder.say(f"enough: the last {since_best} evaluations found nothing better (--patience)")
+            return learner.step
+        if run.deadline is None:
+            return learner.total_steps
+        fit = run.deadline.total_steps(learner.step, learner.total_steps, evaluate_every=run.due.evaluate_every)
+        return min(fit, run.most_steps)
+
+    total = on_main_collective(run.accelerator, decide)
+    if total != learner.total_steps:
+        learner.end_at(total)
+        run.due.total_steps = learner.total_steps
+        run.recorder.end_at(learner.total_steps)
 
 
 def _record_training_collective(run: Run, gradient_norm: Tensor, characters_per_second: float) -> None:
@@ -120,6 +165,7 @@ def _record_training_collective(run: Run, gradient_norm: Tensor, characters_per_
 
 def _evaluate_collective(run: Run) -> None:
     """Score the validation split, write a sample, save a checkpoint."""
+    begin = time.perf_counter()
     scores = _score_collective(run, run.text.validation)
     if scores is not None:
         run.check.loss(scores.loss_nats, run.learner.step)
@@ -131,6 +177,8 @@ def _evaluate_collective(run: Run) -> None:
     _save_collective(run, scores)
     on_main_collective(run.accelerator, run.recorder.draw)
     run.recorder.say(summary.evaluation(run.learner, scores, sample))
+    if run.deadline is not None:
+        run.deadline.evaluated(time.perf_counter() - begin, test_share=run.text.test_share)
 
 
 def _score_collective(run: Run, split: Split) -> Scores | None:
@@ -147,6 +195,7 @@ def _save_collective(run: Run, validation: Scores | None = None) -> None:
     state = run.learner.checkpoint_collective(
         evaluated=run.due.evaluated_step == run.learner.step,
         validation_loss_nats=None if validation is None else validation.loss_nats,
+        seconds=0.0 if run.deadline is None else run.deadline.spent,
     )
     run.check.parameters(state.model, run.learner.step)
     on_main_collective(run.accelerator, lambda: _write(run, state))
@@ -183,7 +232,8 @@ def _conclude(run: Run, best: Checkpoint | None, test: Scores | None) -> None:
     results = export_run(run.directory, best, run.directory.model).summary
     run.recorder.draw()
     run.recorder.finish(results, run.directory.model)
-    run.recorder.say(summary.closing(run.directory, best_step, test, run.prompt or run.text.beginning()))
+    closing = summary.closing(run.directory, best_step, test, run.prompt or run.text.beginning(), run.deadline)
+    run.recorder.say(closing)
 
 
 def _position(run: Run) -> dict[str, float]:

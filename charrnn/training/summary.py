@@ -8,6 +8,7 @@ import sys
 from charrnn.runs.directory import RunDirectory
 from charrnn.scores import Scores
 from charrnn.training.data import RunText
+from charrnn.training.deadline import Deadline
 from charrnn.training.learner import Learner
 
 __all__ = ["closing", "evaluation", "opening"]
@@ -17,7 +18,9 @@ _NUL = "\0"
 """The one character that no argument can have."""
 
 
-def opening(text: RunText, learner: Learner, recurrence: str, hardware: str, run: str, origin: str) -> str:
+def opening(
+    text: RunText, learner: Learner, recurrence: str, hardware: str, run: str, origin: str, deadline: Deadline | None
+) -> str:
     """The text, the model, the work and the hardware, before training starts."""
     prepared = text.prepared
     sizes = ", ".join(f"{split.name} {len(split):,}" for split in (text.train, text.validation, text.test))
@@ -32,11 +35,12 @@ def opening(text: RunText, learner: Learner, recurrence: str, hardware: str, run
             prepared.rare,
         ),
         *_suspects(prepared.suspects),
-        f"model     {learner.num_parameters:,} parameters, {model.num_layers} x {model.hidden_size} {model.cell},"
-        f" recurrence {recurrence}",
+        f"model     {learner.num_parameters:,} parameters, {model.num_layers} x {model.hidden_size} {model.cell}"
+        f"{f', dropout {model.dropout:g}' if model.dropout else ''}, recurrence {recurrence}",
         *([f"weights   {origin}"] if origin else []),
         f"training  {learner.total_steps:,} steps of {batch.size} x {batch.length} characters ({batch.mode}),"
         f" {_epochs(learner.total_steps / learner.batches.steps_per_epoch)}{_warm_up(learner)}",
+        *([] if deadline is None else [f"time      until {deadline.clock}, {_duration(deadline.seconds)} in all"]),
         f"hardware  {hardware}",
         f"run       {run}",
     ]
@@ -52,13 +56,17 @@ def evaluation(learner: Learner, scores: Scores | None, sample: str) -> str:
     return line + (f"\n    {sample!r}" if sample else "")
 
 
-def closing(directory: RunDirectory, best_step: int, test: Scores | None, prompt: str) -> str:
+def closing(
+    directory: RunDirectory, best_step: int, test: Scores | None, prompt: str, deadline: Deadline | None = None
+) -> str:
     """The result, the paths, and the two commands a user wants next."""
     sample = f"charrnn-sample {_pasted(_no_flag(str(directory.path)))}"
     option = "--prompt=" if prompt.startswith("-") else "--prompt "
     lines = [f"done      the best checkpoint is that of step {best_step:,}"]
     if test is not None:
         lines.append(f"test      {_scores(test)}, {test.characters:,} characters")
+    if deadline is not None:
+        lines.append(f"time      {_duration(deadline.spent)} of {_duration(deadline.seconds)}")
     lines += [
         f"model     {directory.model} ({directory.model.stat().st_size / 1e6:.1f} MB)",
         f"curve     {directory.plot}",
@@ -68,6 +76,11 @@ def closing(directory: RunDirectory, best_step: int, test: Scores | None, prompt
         f"  {sample} {option}{_pasted(prompt.partition(_NUL)[0])} --temperature 0.5",
     ]
     return "\n".join(lines)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes:,} min {rest:02} s" if minutes else f"{rest} s"
 
 
 def _pasted(word: str) -> str:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from charrnn.config import TrainConfig
 from charrnn.errors import CharRNNError, ConfigError, RunError, VocabularyError
 from charrnn.presets import PRESETS
-from charrnn.runs.directory import Claim, RunDirectory, claim
+from charrnn.runs.directory import Claim, RunDirectory, claim, precision_of
 from charrnn.text.normaliser import Normaliser
 from charrnn.text.vocabulary import Vocabulary
 from tests.anything import JSON, one_line
@@ -170,10 +170,10 @@ def test_of_two_that_begin_the_same_run_one_is_faster(tmp_path: Path) -> None:
 
 def test_a_claim_goes_to_another_process_as_words(tmp_path: Path) -> None:
     for resumes, checkpoint in [(True, tmp_path / "step-1"), (True, None), (False, None)]:
-        mine = Claim(RunDirectory(tmp_path / "a b"), resumes, checkpoint, 7)
+        mine = Claim(RunDirectory(tmp_path / "a b"), resumes, checkpoint, {"behaviour": 7})
         other = Claim.of(json.loads(json.dumps(mine.words())))
         assert (other.directory.path, other.resumes, other.checkpoint) == (tmp_path / "a b", resumes, checkpoint)
-        assert other.behaviour == 7
+        assert other.settled == {"behaviour": 7}
 
 
 # The run that is here
@@ -257,6 +257,20 @@ def test_what_has_changed_is_told(made: RunDirectory) -> None:
 def test_another_run_is_named_by_what_differs(made: RunDirectory, changes: dict[str, Any], difference: str) -> None:
     with pytest.raises(RunError, match=re.escape(f"holds another run ({difference}): give the same settings")):
         made.resumes(given_as(**changes))
+
+
+def test_what_no_flag_says_is_the_run_s(made: RunDirectory) -> None:
+    """A later release may have other presets: the same command goes on."""
+    preset = replace(CONFIG, seed=3, mixed_precision="bf16", model=replace(CONFIG.model, cell="gru"))
+    assert precision_of(replace(preset, run_dir=str(made.path), given=())) == "no"
+    assert precision_of(replace(preset, run_dir=str(made.path / "none"), given=())) == "bf16"
+    assert made.resumes(replace(preset, given=("epochs",)))
+    assert preset.changed(made.settled(replace(preset, given=()))) == replace(CONFIG, given=None)
+    for given, difference in {"seed": "seed 0 -> 3", "model.cell": "model.cell 'tanh' -> 'gru'"}.items():
+        with pytest.raises(RunError, match=rf"holds another run \({difference}\)"):
+            made.resumes(replace(preset, given=(given,)))
+    with pytest.raises(RunError, match=r"holds another run \(mixed_precision"):
+        made.resumes(replace(preset, given=(), preset="text"))
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "a file"])

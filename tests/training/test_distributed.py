@@ -26,7 +26,7 @@ STEPS = 50
 # same on any number of processes.
 FLAGS = (
     f"--max-steps {STEPS} --evaluate-every 25 --log.every 3 --log.sample-length 40 --log.wandb disabled --threads 1 "
-    "--checkpoint-every 20 --model.dropout 0.2 "
+    "--checkpoint-every 20 --model.dropout 0.2 --mixed-precision no "
     "--batch.size 7 --batch.length 20 --model.hidden-size 24 --model.num-layers 2 --optimiser.warmup-steps 5 "
     "--text.validation-fraction 0.2 --text.test-fraction 0.1"
 ).split()

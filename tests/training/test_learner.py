@@ -17,7 +17,7 @@ from charrnn.processes import start as start_module
 from charrnn.processes.start import describe, start
 from charrnn.runs.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from charrnn.training.learner import Learner
-from charrnn.training.schedule import learning_rate
+from charrnn.training.schedule import Course, learning_rate
 from tests.anything import one_line
 from tests.training.small import CONFIG, H, L, batches_of, learner_of, model_of, stream_of
 
@@ -149,7 +149,8 @@ def test_the_rate_is_the_schedule_s_at_every_step(accelerator: Accelerator) -> N
     while learner.step < learner.total_steps:
         learner.train_step_collective()
         rates.append(learner.last_learning_rate)
-    settings = {"total_steps": 11, "highest": 3e-3, "warmup_steps": 5, "schedule": "cosine", "final_share": 0.02}
+    course = Course(total_steps=11, since_step=5)
+    settings = {"course": course, "highest": 3e-3, "warmup_steps": 5, "schedule": "cosine", "final_share": 0.02}
     assert rates == [learning_rate(step, **settings) for step in range(11)]
 
 

@@ -4,14 +4,21 @@ import math
 
 import pytest
 
-from charrnn.training.schedule import learning_rate, warmup_steps
+from charrnn.training.schedule import Course, learning_rate, warmup_steps
 
 TOTAL, HIGHEST, WARM_UP, FINAL = 57, 0.3, 7, 0.1
 
 
 def rate(step: int, schedule: str = "cosine", **changes: int) -> float:
     settings = {"total_steps": TOTAL, "warmup_steps": WARM_UP} | changes
-    return learning_rate(step, highest=HIGHEST, schedule=schedule, final_share=FINAL, **settings)
+    course = Course(total_steps=settings["total_steps"], since_step=settings["warmup_steps"])
+    return rate_on(course, step, schedule, settings["warmup_steps"])
+
+
+def rate_on(course: Course, step: int, schedule: str = "cosine", warmup_steps: int = WARM_UP) -> float:
+    return learning_rate(
+        step, course=course, highest=HIGHEST, warmup_steps=warmup_steps, schedule=schedule, final_share=FINAL
+    )
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "constant"])
@@ -70,3 +77,29 @@ def test_the_warm_up_of_a_short_run_is_a_tenth_of_it(
     asked: int, total_steps: int, steps_per_epoch: int, expected: int
 ) -> None:
     assert warmup_steps(asked, total_steps=total_steps, steps_per_epoch=steps_per_epoch) == expected
+
+
+@pytest.mark.parametrize("total_steps", [32, 40, 200])
+def test_a_course_that_is_set_anew_goes_on_from_where_it_is_and_ends_low(total_steps: int) -> None:
+    before = Course(total_steps=TOTAL, since_step=WARM_UP)
+    after = before.ending_at(total_steps, 30)
+    rates = [rate_on(after, step) for step in range(30, total_steps)]
+    assert rates[0] == pytest.approx(rate_on(before, 30))
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] == pytest.approx(FINAL * HIGHEST)
+    # Evenly: the progress of each step is that of the one before and the same share more.
+    shares = [after.progress(step + 1) - after.progress(step) for step in range(30, total_steps - 1)]
+    assert shares == pytest.approx([shares[0]] * len(shares))
+
+
+def test_set_anew_within_the_warm_up_a_course_is_one_that_was_so_from_the_beginning() -> None:
+    course = Course(total_steps=TOTAL, since_step=WARM_UP).ending_at(90, 3)
+    assert course == Course(total_steps=90, since_step=WARM_UP)
+
+
+def test_a_course_that_ends_here_and_then_does_not() -> None:
+    """Time ran out, and is there again in a resumed run: from the lowest rate on, never up."""
+    course = Course(total_steps=TOTAL, since_step=WARM_UP).ending_at(30, 30).ending_at(50, 30)
+    assert [rate_on(course, step) for step in range(30, 50)] == sorted(
+        (rate_on(course, step) for step in range(30, 50)), reverse=True
+    )

@@ -1,0 +1,127 @@
+"""What --minutes chooses of a run: by the text, the time, and the speed of this hardware.
+
+The table and the numbers of the rule were measured: docs/training.md, "What --minutes chooses".
+"""
+
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from accelerate import Accelerator
+
+from charrnn.config import TrainConfig
+from charrnn.model import CharRNN, ModelConfig
+from charrnn.processes.collectives import on_main_collective
+from charrnn.training.backend_choice import choose_backend_collective
+from charrnn.training.data import RunText
+from charrnn.training.deadline import Deadline
+from charrnn.training.learner import Learner
+
+__all__ = ["chosen_collective"]
+
+SIZES: tuple[Mapping[str, object], ...] = (
+    {"model.num_layers": 1, "model.hidden_size": 128, "optimiser.learning_rate": 8e-3},
+    {"model.num_layers": 1, "model.hidden_size": 256, "optimiser.learning_rate": 6e-3},
+    {"model.num_layers": 1, "model.hidden_size": 512, "optimiser.learning_rate": 4e-3},
+    {"model.num_layers": 2, "model.hidden_size": 512, "optimiser.learning_rate": 3e-3},
+    {"model.num_layers": 2, "model.hidden_size": 1024, "optimiser.learning_rate": 2e-3},
+)
+"""From the smallest to the largest."""
+CHARACTERS_PER_PARAMETER = 8
+"""A size is worth its time where it is trained on so many."""
+STEPS_PER_PASS = 150
+"""Of a short text the batch is smaller, down to 8 rows, for so many steps a pass."""
+MOST_PASSES = 50
+"""Over the training split: after more, even with dropout, a model knows it by heart."""
+_TIMED_STEPS = 4
+_EVALUATIONS, _EVALUATIONS_SHARE = 20, 0.06
+"""So many, where they take no more than this share of the time; _FEWEST_EVALUATIONS in any case."""
+_FEWEST_EVALUATIONS = 4
+_VALIDATION_SHARE, _TEST_SHARE = 0.01, 0.03
+"""Of the time that scoring the split once may take: of a very long text, a smaller part is scored."""
+_PATIENCE = 6
+
+
+def chosen_collective(config: TrainConfig, text: RunText, accelerator: Accelerator, deadline: Deadline) -> TrainConfig:
+    """`config`, and in place of what it leaves open, what fits the time. All processes call this and agree."""
+    rows = len(text.train) // (config.batch.length * STEPS_PER_PASS) // 8 * 8
+    batch = {"batch.size": max(8, min(rows, config.batch.size), accelerator.num_processes)}
+    sizes = [_in_open(config, {**size, **batch}) for size in SIZES]
+    trial = sizes[len(sizes) // 2]
+    seconds = _step_seconds_collective(trial, text, accelerator)
+
+    def index_of_largest() -> int:
+        fits = [index for index, size in enumerate(sizes) if _is_worth_it(size, trial, seconds)]
+        return max(fits, default=0)
+
+    def _is_worth_it(size: TrainConfig, trial: TrainConfig, seconds: float) -> bool:
+        work = _parameters(size, text) / _parameters(trial, text)
+        characters = _characters_per_step(size) * deadline.left / (seconds * work)
+        return min(characters, MOST_PASSES * len(text.train)) >= CHARACTERS_PER_PARAMETER * _parameters(size, text)
+
+    chosen = sizes[on_main_collective(accelerator, index_of_largest)]
+    if chosen != trial:
+        seconds = _step_seconds_collective(chosen, text, accelerator)
+    settings = on_main_collective(accelerator, lambda: _for_time(chosen, text, deadline, seconds))
+    return _in_open(chosen, settings)
+
+
+def _in_open(config: TrainConfig, settings: Mapping[str, object]) -> TrainConfig:
+    return config.changed({name: value for name, value in settings.items() if name in config.open_settings})
+
+
+def _for_time(config: TrainConfig, text: RunText, deadline: Deadline, step_seconds: float) -> dict[str, object]:
+    """The settings that follow from the size and its speed. Tells `deadline` what is known of that."""
+    per_second = _characters_per_step(config) / step_seconds
+    length = len(text.prepared.stream)
+    validation = min(len(text.validation), round(_VALIDATION_SHARE * deadline.left * per_second))
+    test = min(len(text.test), round(_TEST_SHARE * deadline.left * per_second))
+    steps = deadline.left / step_seconds
+    evaluation_seconds = max(validation / per_second, 1e-3)
+    evaluations = min(_EVALUATIONS, max(_FEWEST_EVALUATIONS, _EVALUATIONS_SHARE * deadline.left / evaluation_seconds))
+    steps = min(steps, MOST_PASSES * len(text.train) / _characters_per_step(config))
+    deadline.trained(step_seconds)
+    deadline.evaluated(evaluation_seconds, test_share=test / max(1, validation))
+    passes = steps * _characters_per_step(config) / len(text.train)
+    return {
+        "epochs": MOST_PASSES,
+        "evaluate_every": max(1, round(steps / evaluations)),
+        "patience": _PATIENCE,
+        "optimiser.warmup_steps": min(config.optimiser.warmup_steps, int(steps) // 10),
+        "model.dropout": _dropout(passes),
+        "text.validation_fraction": validation / length,
+        "text.test_fraction": test / length,
+    }
+
+
+def _dropout(passes: float) -> float:
+    return 0.0 if passes < 4 else 0.2 if passes < 10 else 0.4
+
+
+def _characters_per_step(config: TrainConfig) -> int:
+    return config.batch.size * config.batch.length
+
+
+def _parameters(config: TrainConfig, text: RunText) -> int:
+    """What a step multiplies by, about: the embedding is but looked up."""
+    return sum(parameter.numel() for parameter in _model(config, text).parameters())
+
+
+def _model(config: TrainConfig, text: RunText) -> CharRNN:
+    return CharRNN(ModelConfig(vocabulary_size=len(text.prepared.vocabulary), **asdict(config.model)))
+
+
+def _step_seconds_collective(config: TrainConfig, text: RunText, accelerator: Accelerator) -> float:
+    """Seconds that a step of training takes here, by a model that is thrown away."""
+    model = _model(config, text)
+    choose_backend_collective(model, config, accelerator, before=lambda: "")
+    learner = Learner(model, text.batches(config.batch, config.seed, config.behaviour), config, accelerator)
+    learner.model.train()
+    seconds = []
+    for _ in range(_TIMED_STEPS):
+        begin = time.perf_counter()
+        float(learner.train_step_collective())  # waits for the device
+        seconds.append(time.perf_counter() - begin)
+    accelerator.free_memory()
+    return on_main_collective(accelerator, lambda: statistics.median(seconds[1:]))
