@@ -1,6 +1,7 @@
 """Presets: each a function that returns a whole config. Flags override single settings."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from charrnn.config import BatchConfig, LogConfig, OptimiserConfig, TrainConfig
 from charrnn.model import Architecture
@@ -62,8 +63,26 @@ def war_and_peace() -> TrainConfig:
         text=TextConfig(
             corpus=("war-and-peace",), normaliser=("notebook",), validation_fraction=0.02, test_fraction=0.1
         ),
+        mixed_precision="auto",
         epochs=14,
         evaluate_every=0,
+    )
+
+
+def war_and_peace_lstm() -> TrainConfig:
+    """The same with gates: what an LSTM of the same width is worth."""
+    config = war_and_peace()
+    return replace(config, preset="war-and-peace-lstm", model=replace(config.model, cell="lstm"))
+
+
+def tiny_shakespeare() -> TrainConfig:
+    """Tiny Shakespeare, whose last tenth is the test, as in nanoGPT; give it --minutes."""
+    config = text()
+    return replace(
+        config,
+        preset="tiny-shakespeare",
+        text=TextConfig(corpus=("tiny-shakespeare",), validation_fraction=0.05, test_fraction=0.1),
+        left_open=tuple(name for name in config.left_open if not name.startswith("text.")),
     )
 
 
@@ -87,9 +106,11 @@ def python_stdlib() -> TrainConfig:
     return TrainConfig(
         preset="python-stdlib",
         text=TextConfig(corpus=("python-stdlib",), validation_fraction=0.01, test_fraction=0.01),
-        model=Architecture(hidden_size=384, embedding_size=32),
+        model=Architecture(cell="gru", hidden_size=384, embedding_size=32),
+        mixed_precision="auto",
         epochs=1,
         log=LogConfig(sample_prompt="def ", sample_length=300),
+        left_open=_EVERYTHING,
     )
 
 
@@ -104,6 +125,8 @@ PRESETS: dict[str, Callable[[], TrainConfig]] = {
     "alphabet": alphabet,
     "alphabet-notebook": alphabet_notebook,
     "war-and-peace": war_and_peace,
+    "war-and-peace-lstm": war_and_peace_lstm,
     "war-and-peace-notebook": war_and_peace_notebook,
+    "tiny-shakespeare": tiny_shakespeare,
     "python-stdlib": python_stdlib,
 }

@@ -266,9 +266,9 @@ def test_what_no_flag_says_is_the_run_s(made: RunDirectory) -> None:
     assert precision_of(replace(preset, run_dir=str(made.path / "none"), given=())) == "bf16"
     assert made.resumes(replace(preset, given=("epochs",)))
     assert preset.changed(made.settled(replace(preset, given=()))) == replace(CONFIG, given=None)
-    for given, difference in {"seed": "seed 0 -> 3", "model.cell": "model.cell 'tanh' -> 'gru'"}.items():
+    for name, difference in {"seed": "seed 0 -> 3", "model.cell": "model.cell 'tanh' -> 'gru'"}.items():
         with pytest.raises(RunError, match=rf"holds another run \({difference}\)"):
-            made.resumes(replace(preset, given=(given,)))
+            made.resumes(replace(preset, given=(name,)))
     with pytest.raises(RunError, match=r"holds another run \(mixed_precision"):
         made.resumes(replace(preset, given=(), preset="text"))
 
