@@ -6,7 +6,7 @@ DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 .PHONY: demo test test-slow test-gpu mutants check clean
 
 demo: .venv/installed
-	$(BIN)/accelerate launch --config_file accelerate_config.yaml train.py python-stdlib --run-dir $(DEMO)
+	$(BIN)/accelerate launch --config_file accelerate_config.yaml train.py python-stdlib --minutes 3 --run-dir $(DEMO)
 	@echo && echo "== charrnn-sample $(DEMO) --prompt 'def ' --length 600 --temperature 0.7 --seed 1"
 	@$(BIN)/charrnn-sample $(DEMO) --prompt 'def ' --length 600 --temperature 0.7 --seed 1
 

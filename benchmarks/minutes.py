@@ -2,12 +2,14 @@
 
     python benchmarks/minutes.py novel.txt library.txt --minutes 1 3 10 --processes 1 2
     python benchmarks/minutes.py novel.txt --minutes 3 --disturb     # from half-time on, another program works, too
+    python benchmarks/minutes.py novel.txt --minutes 5 --flags '--model.num-layers 1' '--model.num-layers 2'
 
 The time is that of the whole command, as a user waits for it: `charrnn-train`, for several processes `accelerate
 launch`. Prints a table, a row as soon as it is known.
 """
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
@@ -26,13 +28,13 @@ def main() -> None:
     parser.add_argument("--minutes", nargs="+", type=float, default=[1, 3, 10])
     parser.add_argument("--processes", nargs="+", type=int, default=[1])
     parser.add_argument("--disturb", action="store_true", help="let another program take a core from half-time on")
-    parser.add_argument("--flags", default="", help="more flags for charrnn-train, in one word")
+    parser.add_argument("--flags", nargs="+", default=[""], help="more flags for charrnn-train, each set in one word")
     arguments = parser.parse_args()
     print(f"| {' | '.join(COLUMNS)} |\n{'| --- ' * len(COLUMNS)}|")
     for text in arguments.texts:
         for minutes in arguments.minutes:
-            for processes in arguments.processes:
-                row = measured(text, minutes, processes, arguments.disturb, arguments.flags.split())
+            for processes, flags in itertools.product(arguments.processes, arguments.flags):
+                row = measured(text, minutes, processes, arguments.disturb, flags.split())
                 print(f"| {' | '.join(row)} |", flush=True)
 
 

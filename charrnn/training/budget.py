@@ -5,9 +5,10 @@ The table and the numbers of the rule were measured: docs/training.md, "What --m
 
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
+import torch
 from accelerate import Accelerator
 
 from charrnn.config import TrainConfig
@@ -18,7 +19,7 @@ from charrnn.training.data import RunText
 from charrnn.training.deadline import Deadline
 from charrnn.training.learner import Learner
 
-__all__ = ["chosen_collective"]
+__all__ = ["SIZES", "chosen_collective", "largest"]
 
 SIZES: tuple[Mapping[str, object], ...] = (
     {"model.num_layers": 1, "model.hidden_size": 128, "optimiser.learning_rate": 8e-3},
@@ -32,11 +33,12 @@ CHARACTERS_PER_PARAMETER = 8
 """A size is worth its time where it is trained on so many."""
 STEPS_PER_PASS = 150
 """Of a short text the batch is smaller, down to 8 rows, for so many steps a pass."""
-MOST_PASSES = 50
-"""Over the training split: after more, even with dropout, a model knows it by heart."""
+PASSES, FEWEST_PASSES, MOST_PASSES = 10.0, 10, 100
+"""A model with as many parameters as the text has characters may pass over it so often, one with half of them twice as
+often: after more it knows the text by heart. The bounds are those of that number."""
 _TIMED_STEPS = 4
-_EVALUATIONS, _EVALUATIONS_SHARE = 20, 0.06
-"""So many, where they take no more than this share of the time; _FEWEST_EVALUATIONS in any case."""
+_EVALUATIONS, _EVALUATIONS_SECONDS, _EVALUATIONS_SHARE = 20, 600.0, 0.06
+"""So many, or one every ten minutes, where they take no more than this share; _FEWEST_EVALUATIONS in any case."""
 _FEWEST_EVALUATIONS = 4
 _VALIDATION_SHARE, _TEST_SHARE = 0.01, 0.03
 """Of the time that scoring the split once may take: of a very long text, a smaller part is scored."""
@@ -50,21 +52,26 @@ def chosen_collective(config: TrainConfig, text: RunText, accelerator: Accelerat
     sizes = [_in_open(config, {**size, **batch}) for size in SIZES]
     trial = sizes[len(sizes) // 2]
     seconds = _step_seconds_collective(trial, text, accelerator)
-
-    def index_of_largest() -> int:
-        fits = [index for index, size in enumerate(sizes) if _is_worth_it(size, trial, seconds)]
-        return max(fits, default=0)
-
-    def _is_worth_it(size: TrainConfig, trial: TrainConfig, seconds: float) -> bool:
-        work = _parameters(size, text) / _parameters(trial, text)
-        characters = _characters_per_step(size) * deadline.left / (seconds * work)
-        return min(characters, MOST_PASSES * len(text.train)) >= CHARACTERS_PER_PARAMETER * _parameters(size, text)
-
-    chosen = sizes[on_main_collective(accelerator, index_of_largest)]
+    per_parameter = seconds / _parameters(trial, text)
+    chosen = sizes[on_main_collective(accelerator, lambda: largest(sizes, text, deadline.left / per_parameter))]
     if chosen != trial:
         seconds = _step_seconds_collective(chosen, text, accelerator)
     settings = on_main_collective(accelerator, lambda: _for_time(chosen, text, deadline, seconds))
     return _in_open(chosen, settings)
+
+
+def largest(sizes: Sequence[TrainConfig], text: RunText, steps: float) -> int:
+    """The index of the largest size that is worth its time; the first where none is.
+
+    steps: that a model of one parameter would make in the time; one of more makes fewer in proportion.
+    """
+    worth_it = [0]
+    for index, size in enumerate(sizes):
+        parameters = _parameters(size, text)
+        time_for = _characters_per_step(size) * steps / parameters
+        if min(time_for, _most_passes(size, text) * len(text.train)) >= CHARACTERS_PER_PARAMETER * parameters:
+            worth_it.append(index)
+    return worth_it[-1]
 
 
 def _in_open(config: TrainConfig, settings: Mapping[str, object]) -> TrainConfig:
@@ -79,13 +86,14 @@ def _for_time(config: TrainConfig, text: RunText, deadline: Deadline, step_secon
     test = min(len(text.test), round(_TEST_SHARE * deadline.left * per_second))
     steps = deadline.left / step_seconds
     evaluation_seconds = max(validation / per_second, 1e-3)
-    evaluations = min(_EVALUATIONS, max(_FEWEST_EVALUATIONS, _EVALUATIONS_SHARE * deadline.left / evaluation_seconds))
-    steps = min(steps, MOST_PASSES * len(text.train) / _characters_per_step(config))
+    wanted = max(_EVALUATIONS, deadline.left / _EVALUATIONS_SECONDS)
+    evaluations = min(wanted, max(_FEWEST_EVALUATIONS, _EVALUATIONS_SHARE * deadline.left / evaluation_seconds))
+    steps = min(steps, _most_passes(config, text) * len(text.train) / _characters_per_step(config))
     deadline.trained(step_seconds)
     deadline.evaluated(evaluation_seconds, test_share=test / max(1, validation))
     passes = steps * _characters_per_step(config) / len(text.train)
     return {
-        "epochs": MOST_PASSES,
+        "epochs": _most_passes(config, text),
         "evaluate_every": max(1, round(steps / evaluations)),
         "patience": _PATIENCE,
         "optimiser.warmup_steps": min(config.optimiser.warmup_steps, int(steps) // 10),
@@ -93,6 +101,12 @@ def _for_time(config: TrainConfig, text: RunText, deadline: Deadline, step_secon
         "text.validation_fraction": validation / length,
         "text.test_fraction": test / length,
     }
+
+
+def _most_passes(config: TrainConfig, text: RunText) -> int:
+    if "epochs" not in config.open_settings:
+        return config.epochs
+    return round(min(max(PASSES * len(text.train) / _parameters(config, text), FEWEST_PASSES), MOST_PASSES))
 
 
 def _dropout(passes: float) -> float:
@@ -104,8 +118,8 @@ def _characters_per_step(config: TrainConfig) -> int:
 
 
 def _parameters(config: TrainConfig, text: RunText) -> int:
-    """What a step multiplies by, about: the embedding is but looked up."""
-    return sum(parameter.numel() for parameter in _model(config, text).parameters())
+    with torch.device("meta"):  # sizes without numbers
+        return sum(parameter.numel() for parameter in _model(config, text).parameters())
 
 
 def _model(config: TrainConfig, text: RunText) -> CharRNN:

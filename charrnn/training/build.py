@@ -88,7 +88,8 @@ def build_collective(config: TrainConfig, accelerator: Accelerator, place: Claim
     if deadline is not None:
         deadline.resume(0.0 if checkpoint is None else checkpoint.progress.seconds)
         fit = deadline.total_steps(learner.step, learner.total_steps, evaluate_every=config.evaluate_every)
-        learner.end_at(on_main_collective(accelerator, lambda: min(most_steps, fit)))
+        if (end := on_main_collective(accelerator, lambda: min(most_steps, fit))) != learner.total_steps:
+            learner.end_at(end)
     due = _due(config, learner, evaluated=checkpoint is not None and checkpoint.progress.evaluated)
     recorder = made_on_main_collective(
         accelerator, lambda: _open_record(config, place, text, learner, due, recurrence, origin, deadline)

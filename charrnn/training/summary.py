@@ -40,7 +40,7 @@ def opening(
         *([f"weights   {origin}"] if origin else []),
         f"training  {learner.total_steps:,} steps of {batch.size} x {batch.length} characters ({batch.mode}),"
         f" {_epochs(learner.total_steps / learner.batches.steps_per_epoch)}{_warm_up(learner)}",
-        *([] if deadline is None else [f"time      until {deadline.clock}, {_duration(deadline.seconds)} in all"]),
+        *([] if deadline is None else [_promise(deadline, learner)]),
         f"hardware  {hardware}",
         f"run       {run}",
     ]
@@ -76,6 +76,13 @@ def closing(
         f"  {sample} {option}{_pasted(prompt.partition(_NUL)[0])} --temperature 0.5",
     ]
     return "\n".join(lines)
+
+
+def _promise(deadline: Deadline, learner: Learner) -> str:
+    epochs = learner.config.epochs
+    enough = learner.total_steps >= epochs * learner.batches.steps_per_epoch
+    sooner = f", or sooner: {epochs} passes over this text are enough" * enough
+    return f"time      done by {deadline.clock}, {_duration(deadline.seconds)} after the start{sooner}"
 
 
 def _duration(seconds: float) -> str:

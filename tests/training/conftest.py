@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -7,6 +8,8 @@ from accelerate.state import AcceleratorState, GradientState
 
 from charrnn.cli.train import parse
 from charrnn.processes.start import start
+from charrnn.text.settings import TextConfig
+from charrnn.training.data import RunText
 from charrnn.training.run import train
 
 
@@ -34,6 +37,17 @@ def trains(accelerators: Callable[[str], Accelerator]) -> Callable[..., int]:
         return train(parse([str(word) for word in words]))
 
     return call
+
+
+@pytest.fixture
+def text_of(tmp_path: Path, accelerator: Accelerator) -> Callable[[str], RunText]:
+    """`text_of("abc")`: a prepared text of these characters, with the usual splits."""
+
+    def made(content: str) -> RunText:
+        (tmp_path / "text.txt").write_text(content)
+        return RunText.open_collective(TextConfig(corpus=(str(tmp_path / "text.txt"),)), accelerator)
+
+    return made
 
 
 def _forget() -> None:

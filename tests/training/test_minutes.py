@@ -5,11 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from charrnn.config import TrainConfig
 from charrnn.errors import RunError
 from charrnn.runs.checkpoint import newest_first, read_checkpoint
 from charrnn.training import budget
+from charrnn.training.data import RunText
 from tests.training.test_distributed import launch
 from tests.training.test_golden_losses import write_text
 
@@ -53,8 +56,23 @@ def test_the_text_and_the_time_choose(
     rates = rates_of(run)
     assert rates[-1] < 0.2 * max(rates), "the learning rate ends low, whenever that was"
     said = capsys.readouterr().out
-    assert "\ntime      until " in said
+    assert "\ntime      done by " in said
     assert said.count(" s of 9 s\n") == 1, said
+
+
+def test_more_time_and_more_text_never_choose_a_smaller_model(text_of: Callable[[str], RunText]) -> None:
+    sizes = [TrainConfig().changed(size) for size in budget.SIZES]
+    chosen = {
+        characters: [
+            budget.largest(sizes, text_of("ab" * (characters // 2)), steps) for steps in 10.0 ** np.arange(3, 15)
+        ]
+        for characters in (10_000, 300_000, 3_000_000)
+    }
+    assert all(indices == sorted(indices) for indices in chosen.values())
+    largest = [indices[-1] for indices in chosen.values()]
+    assert largest == sorted(largest)
+    assert largest[0] < largest[-1]
+    assert all(indices[0] == 0 for indices in chosen.values()), "there is always one"
 
 
 def test_flags_win_and_presets_have_their_own(trains: Callable[..., int], text: Path, run: Path) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from accelerate import Accelerator
 
 from charrnn.cli.train import parse
 from charrnn.errors import RunError
@@ -15,22 +14,12 @@ from charrnn.model import CharRNN, ModelConfig
 from charrnn.presets import PRESETS
 from charrnn.runs.checkpoint import read_checkpoint
 from charrnn.runs.directory import RunDirectory
-from charrnn.text.settings import TextConfig
 from charrnn.training.data import RunText
 from charrnn.training.origin import start_from
 from tests.anything import one_line
 from tests.conftest import Finished
 
 PER_CHARACTER = ("embedding.weight", "fc.weight", "fc.bias")
-
-
-@pytest.fixture
-def text_of(tmp_path: Path, accelerator: Accelerator) -> Callable[[str], RunText]:
-    def made(content: str) -> RunText:
-        (tmp_path / "text.txt").write_text(content)
-        return RunText.open_collective(TextConfig(corpus=(str(tmp_path / "text.txt"),)), accelerator)
-
-    return made
 
 
 def model_for(text: RunText, **changes: Any) -> CharRNN:
