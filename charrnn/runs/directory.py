@@ -76,12 +76,19 @@ class RunDirectory:
     def settled(self, config: TrainConfig) -> dict[str, Any]:
         """The settings that the run here has in place of `config`'s: what no flag has given, its minutes' choice."""
         before = _flat(self.read_description()["config"])
+        before = {name: value for name, value in before.items() if name in _flat(as_json(config))}
         names = {"behaviour", "left_open"}
-        if config.given is not None and before["preset"] == config.preset:  # which a later release may have changed
+        if config.given is not None and before.get("preset") == config.preset:  # which a later release may have changed
             names |= {name for name in before if not _may_change(name)} - {"text.corpus", *config.given}
-        if before["minutes"] and config.minutes:
-            names |= set(before["left_open"]) & config.open_settings
-        return {name: value for name, value in before.items() if name in names}
+        chosen = before.get("left_open")
+        if isinstance(chosen, list) and before.get("minutes") and config.minutes:
+            names |= set(map(str, chosen)) & config.open_settings
+        settings = {name: value for name, value in before.items() if name in names}
+        try:
+            config.changed(settings)
+        except (ConfigError, TypeError, ValueError) as error:
+            raise RunError(f"{self.config}: holds settings that no run has: restore it from a copy") from error
+        return settings
 
     def lock(self) -> None:
         """Claim the directory for this process until it ends. Raises RunError where another process has it."""

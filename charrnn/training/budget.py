@@ -48,7 +48,8 @@ _PATIENCE = 6
 def chosen_collective(config: TrainConfig, text: RunText, accelerator: Accelerator, deadline: Deadline) -> TrainConfig:
     """`config`, and in place of what it leaves open, what fits the time. All processes call this and agree."""
     rows = len(text.train) // (config.batch.length * STEPS_PER_PASS) // 8 * 8
-    batch = {"batch.size": max(8, min(rows, config.batch.size), accelerator.num_processes)}
+    fewest = max(8, accelerator.num_processes * config.batch.accumulation)
+    batch = {"batch.size": max(fewest, min(rows, config.batch.size))}
     sizes = [_in_open(config, {**size, **batch}) for size in SIZES]
     trial = sizes[len(sizes) // 2]
     seconds = _step_seconds_collective(trial, text, accelerator)

@@ -104,7 +104,7 @@ def _fit_collective(run: Run) -> int:
     learner, due = run.learner, run.due
     pace = Pace(learner.step, learner.characters_per_step)
     learner.model.train()
-    if learner.step:
+    if 0 < learner.step < learner.total_steps:
         _set_end_collective(run)  # its last evaluation may have been the last one that --patience allows
     while True:
         if due.evaluation(learner.step):  # also where the run was stopped between a checkpoint and its evaluation

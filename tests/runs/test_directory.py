@@ -327,6 +327,24 @@ def test_a_config_that_is_not_ours(spoilt: RunDirectory, content: bytes) -> None
     assert one_line(caught.value).startswith(str(spoilt.path))
 
 
+SETTINGS = ("seed", "minutes", "left_open", "given", "mixed_precision", "model", "batch", "log", "no setting")
+
+
+@given(settings=st.dictionaries(st.sampled_from(SETTINGS), JSON))
+def test_settings_of_no_run(spoilt: RunDirectory, settings: dict[str, Any]) -> None:
+    """What no flag gives is taken from the file, whatever is there."""
+    spoilt.config.unlink()
+    spoilt.describe(CONFIG, TEXT, VOCABULARY, NORMALISER, recurrence="fused")
+    description = spoilt.read_description()
+    spoilt.config.write_text(json.dumps(description | {"config": description["config"] | settings}))
+    said = str(spoilt.path)
+    try:
+        assert spoilt.resumes(replace(CONFIG, given=(), minutes=1.0))
+    except RunError as error:
+        said = one_line(error)
+    assert said.startswith(str(spoilt.path))
+
+
 SOME_VOCABULARIES = JSON | st.fixed_dictionaries(
     {"format": st.just("charrnn.vocabulary"), "version": st.just(1) | JSON, "characters": JSON}
 )
