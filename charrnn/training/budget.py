@@ -1,6 +1,6 @@
 """What --minutes chooses of a run: by the text, the time, and the speed of this hardware.
 
-The table and the numbers of the rule were measured: docs/training.md, "What --minutes chooses".
+The table and the numbers of the rule were measured: docs/training.md, "How long".
 """
 
 import statistics
