@@ -79,6 +79,8 @@ def closing(
 
 
 def _promise(deadline: Deadline, learner: Learner) -> str:
+    if not deadline.left:
+        return f"time      {_duration(deadline.seconds)} are too short here: after one more step there is an end"
     epochs = learner.config.epochs
     enough = learner.total_steps >= epochs * learner.batches.steps_per_epoch
     sooner = f", or sooner: {epochs} passes over this text are enough" * enough

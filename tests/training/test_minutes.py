@@ -76,6 +76,16 @@ def test_more_time_and_more_text_never_choose_a_smaller_model(text_of: Callable[
     assert all(indices[0] == 0 for indices in chosen.values()), "there is always one"
 
 
+def test_a_time_that_is_too_short_is_told_and_there_is_a_model(
+    trains: Callable[..., int], text: Path, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (text, "--minutes", 0.001, "--model.hidden-size", 8, "--model.recurrence", "fused")
+    assert trains(*words, "--run-dir", run, *QUIET) == 0
+    assert "\ntime      0 s are too short here" in capsys.readouterr().out
+    assert records_of(run)[-1]["step"] == 1
+    assert (run / "model.onnx").exists()
+
+
 def test_flags_win_and_presets_have_their_own(trains: Callable[..., int], text: Path, run: Path) -> None:
     flags = ("--model.hidden-size", 12, "--model.dropout=0", "--epochs", 2, "--evaluate_every", 5)
     assert trains(text, "--minutes", MINUTES, "--run-dir", run, *flags, *QUIET) == 0
