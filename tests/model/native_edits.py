@@ -41,7 +41,6 @@ EDITS = [
     ("products.h", "total += of(thread)[place];", "total = of(thread)[place];"),
     ("products.h", "part.CHUNK), n == 0);", "part.CHUNK), false);"),
     ("products.h", "part.CHUNK), n == 0);", "part.CHUNK), true);"),
-    ("products.h", "std::is_same_v<T, Float32> && stride == K;", "std::is_same_v<T, Float32>;"),
     ("products.h", "b + n * K, K,", "b, K,"),
     (
         "products.h",
