@@ -41,6 +41,11 @@ class BatchConfig:
     def __post_init__(self) -> None:
         _at_least(1, "batch", self, "size", "length", "stride", "accumulation")
 
+    @property
+    def characters(self) -> int:
+        """Characters that one step trains on, over all processes."""
+        return self.size * self.length
+
 
 @dataclass(frozen=True, kw_only=True)
 class OptimiserConfig:

@@ -75,8 +75,8 @@ class RunDirectory:
 
     def settled(self, config: TrainConfig) -> dict[str, Any]:
         """The settings that the run here has in place of `config`'s: what no flag has given, its minutes' choice."""
-        before = _flat(self.read_description()["config"])
-        before = {name: value for name, value in before.items() if name in _flat(as_json(config))}
+        known = _flat(as_json(config))
+        before = {name: value for name, value in _flat(self.read_description()["config"]).items() if name in known}
         names = {"behaviour", "left_open"}
         if config.given is not None and before.get("preset") == config.preset:  # which a later release may have changed
             names |= {name for name in before if not _may_change(name)} - {"text.corpus", *config.given}

@@ -13,6 +13,7 @@ LACKED: Mapping[str, object] = {
     "given": None,
     "model.cell": "tanh",
     "text.min_count": 0,
+    "text.validation_at": "end",
 }
 """Settings that came after 0.1.0, as `seed` or `text.column`: the value that its code had without them."""
 GONE = frozenset({"compile"})

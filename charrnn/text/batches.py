@@ -5,7 +5,7 @@ A batch is [B, T + 1]: column t + 1 is the target of column t. B is the global b
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +29,12 @@ class Split:
         return self.stop - self.start
 
 
-def splits(length: int, *, validation_fraction: float, test_fraction: float) -> tuple[Split, Split, Split]:
-    """Cut a stream of `length` characters into train, validation and test, in this order; a fraction of 0 is empty.
+def splits(
+    length: int, *, validation_fraction: float, test_fraction: float, validation_at: Literal["end", "start"] = "end"
+) -> tuple[Split, Split, Split]:
+    """Cut a stream of `length` characters into train, validation and test; a fraction of 0 is empty.
+
+    In the stream they lie in this order, or the validation split first (`validation_at`).
 
     Raises ConfigError unless both fractions are at least 0 and together below 1.
     """
@@ -39,9 +43,12 @@ def splits(length: int, *, validation_fraction: float, test_fraction: float) -> 
             f"validation fraction {validation_fraction} and test fraction {test_fraction} "
             "must be at least 0 each and together below 1, so that something is left to train on"
         )
-    validation = length - round(length * validation_fraction) - round(length * test_fraction)
-    test = length - round(length * test_fraction)
-    return Split("train", 0, validation), Split("validation", validation, test), Split("test", test, length)
+    validation, test = round(length * validation_fraction), round(length * test_fraction)
+    if validation_at == "start":
+        bounds = validation, length - test, 0, validation
+    else:
+        bounds = 0, length - validation - test, length - validation - test, length - test
+    return Split("train", *bounds[:2]), Split("validation", *bounds[2:]), Split("test", length - test, length)
 
 
 class Batches(Protocol):

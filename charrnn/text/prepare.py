@@ -34,9 +34,10 @@ __all__ = ["prepare"]
 
 _VERSION = 1  # of a cache entry's key: entries of other versions are never looked at
 _FIRST_SETTINGS = {"corpus", "sha256", "column", "hub_split", "encoding", "encoding_errors", "normaliser"}
-_FIRST_SETTINGS |= {"validation_fraction", "test_fraction"}
 """Those of charrnn 0.1.0. An entry's key has what it had then: the SHA-256 of the bytes, the encoding, what to do with
 bytes that are not of it, and the normaliser's steps."""
+_DIVISION = {"validation_fraction", "test_fraction", "validation_at"}
+"""How the text is divided, which nothing that is prepared depends on."""
 _CHUNK_BYTES = 64 << 20
 _RARE = "\ufffd"
 """What a rare character becomes."""
@@ -107,7 +108,7 @@ class _Job:
         Every setting that came after charrnn 0.1.0 counts, where it is not its default: so older keys stay.
         """
         settings = self.corpus.settings
-        later = {name: value for name, value in asdict(settings).items() if name not in _FIRST_SETTINGS}
+        later = {name: value for name, value in asdict(settings).items() if name not in _FIRST_SETTINGS | _DIVISION}
         changed = [[name, value] for name, value in later.items() if value != getattr(type(settings), name)]
         no_vocabulary = None  # stood in every key from the beginning
         return [settings.encoding, settings.encoding_errors, self.normaliser.to_list(), no_vocabulary, *changed]

@@ -1,6 +1,7 @@
 """What a user can say of a text."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from charrnn.errors import ConfigError
 from charrnn.text.decoding import ErrorPolicy
@@ -30,7 +31,10 @@ class TextConfig:
     min_count: int = 0
     """Characters that the text has fewer times become U+FFFD, in prompts too; 0: none."""
     validation_fraction: float = 0.05
-    """Share of the text, after the training split, that chooses the best checkpoint; 0: none, the last is best."""
+    """Share of the text that chooses the best checkpoint and is not trained on; 0: none, the last is best."""
+    validation_at: Literal["end", "start"] = "end"
+    """Where in the text that share lies: at the end, before the test split, or at the text's start. At the start it
+    leaves what the test split continues (the play, the chapter) to training."""
     test_fraction: float = 0.05
     """Share of the text, at its end, that is scored once when training is over; 0: none."""
 

@@ -6,13 +6,12 @@ The table and the numbers of the rule were measured: docs/training.md, "How long
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
 
 from charrnn.config import TrainConfig
-from charrnn.model import CharRNN, ModelConfig
 from charrnn.processes.collectives import on_main_collective
 from charrnn.training.backend_choice import choose_backend_collective
 from charrnn.training.data import RunText
@@ -85,10 +84,10 @@ def largest(sizes: Sequence[TrainConfig], text: RunText, steps: float) -> int:
     steps: that a model of one parameter would make in the time; one of more makes fewer in proportion.
     """
     worth_it = 0
-    for index, config in enumerate(sizes):
+    for index, (size, config) in enumerate(zip(SIZES, sizes, strict=True)):
         parameters = _parameters(config, text)
-        time_for = _characters_per_step(config) * steps / parameters
-        if min(time_for, _most_passes(config, text) * len(text.train)) >= SIZES[index].characters * parameters:
+        time_for = config.batch.characters * steps / parameters
+        if min(time_for, _most_passes(config, text) * len(text.train)) >= size.characters * parameters:
             worth_it = index
     return worth_it
 
@@ -99,7 +98,7 @@ def _in_open(config: TrainConfig, settings: Mapping[str, object]) -> TrainConfig
 
 def _for_time(config: TrainConfig, text: RunText, deadline: Deadline, step_seconds: float) -> dict[str, object]:
     """The settings that follow from the size and its speed. Tells `deadline` what is known of that."""
-    per_second = _characters_per_step(config) / step_seconds
+    per_second = config.batch.characters / step_seconds
     length = len(text.prepared.stream)
     validation = min(len(text.validation), round(_VALIDATION_SHARE * deadline.left * per_second))
     test = min(len(text.test), round(_TEST_SHARE * deadline.left * per_second))
@@ -107,10 +106,10 @@ def _for_time(config: TrainConfig, text: RunText, deadline: Deadline, step_secon
     evaluation_seconds = max(validation / per_second, 1e-3)
     wanted = max(_EVALUATIONS, deadline.left / _EVALUATIONS_SECONDS)
     evaluations = min(wanted, max(_FEWEST_EVALUATIONS, _EVALUATIONS_SHARE * deadline.left / evaluation_seconds))
-    steps = min(steps, _most_passes(config, text) * len(text.train) / _characters_per_step(config))
+    steps = min(steps, _most_passes(config, text) * len(text.train) / config.batch.characters)
     deadline.trained(step_seconds)
     deadline.evaluated(evaluation_seconds, test_share=test / max(1, validation))
-    passes = steps * _characters_per_step(config) / len(text.train)
+    passes = steps * config.batch.characters / len(text.train)
     return {
         "epochs": _most_passes(config, text),
         "evaluate_every": max(1, round(steps / evaluations)),
@@ -132,22 +131,14 @@ def _dropout(passes: float) -> float:
     return 0.0 if passes < 4 else 0.2 if passes < 10 else 0.4
 
 
-def _characters_per_step(config: TrainConfig) -> int:
-    return config.batch.size * config.batch.length
-
-
 def _parameters(config: TrainConfig, text: RunText) -> int:
     with torch.device("meta"):  # sizes without numbers
-        return sum(parameter.numel() for parameter in _model(config, text).parameters())
-
-
-def _model(config: TrainConfig, text: RunText) -> CharRNN:
-    return CharRNN(ModelConfig(vocabulary_size=len(text.prepared.vocabulary), **asdict(config.model)))
+        return sum(parameter.numel() for parameter in text.model(config.model).parameters())
 
 
 def _step_seconds_collective(config: TrainConfig, text: RunText, accelerator: Accelerator) -> float:
     """Seconds that a step of training takes here, by a model that is thrown away."""
-    model = _model(config, text)
+    model = text.model(config.model)
     choose_backend_collective(model, config, accelerator, before=lambda: "")
     learner = Learner(model, text.batches(config.batch, config.seed, config.behaviour), config, accelerator)
     learner.model.train()

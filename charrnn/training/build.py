@@ -8,7 +8,7 @@ from torch import manual_seed
 
 from charrnn.config import TrainConfig
 from charrnn.errors import ConfigError, CorpusError, VocabularyError
-from charrnn.model import CharRNN, ModelConfig
+from charrnn.model import CharRNN
 from charrnn.processes.collectives import broadcast_bytes_collective, made_on_main_collective, on_main_collective
 from charrnn.processes.interruptions import Interruptions
 from charrnn.processes.start import describe
@@ -151,7 +151,7 @@ def _model_collective(
 ) -> tuple[CharRNN, str]:
     """The model, and a line on where its first weights come from, if from another run."""
     manual_seed(config.seed)
-    model = CharRNN(ModelConfig(vocabulary_size=len(text.prepared.vocabulary), **asdict(config.model)))
+    model = text.model(config.model)
     origin = ""
     if config.init_from and new:  # the others get the main process's weights from DDP
         origin = on_main_collective(accelerator, lambda: start_from(config.init_from, model, text))

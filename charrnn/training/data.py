@@ -1,12 +1,13 @@
 """The text of a run: prepared once per machine, divided, and cut into batches."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from accelerate import Accelerator
 
 from charrnn.config import BatchConfig
+from charrnn.model import Architecture, CharRNN, ModelConfig
 from charrnn.processes.collectives import on_all_collective, on_main_collective
 from charrnn.text.batches import Batches, Split, StreamBatches, WindowBatches, splits
 from charrnn.text.prepare import prepare
@@ -50,8 +51,13 @@ class RunText:
 
     @classmethod
     def _divided(cls, text: PreparedText, config: TextConfig) -> Self:
-        fractions = {"validation_fraction": config.validation_fraction, "test_fraction": config.test_fraction}
-        return cls(text, *splits(len(text.stream), **fractions))
+        parts = splits(
+            len(text.stream),
+            validation_fraction=config.validation_fraction,
+            test_fraction=config.test_fraction,
+            validation_at=config.validation_at,
+        )
+        return cls(text, *parts)
 
     def divided(self, config: TextConfig) -> Self:
         """The same text with the splits of `config`."""
@@ -74,6 +80,10 @@ class RunText:
         return WindowBatches(
             self.prepared.stream, self.train, **sizes, stride=config.stride, seed=seed, shuffle=shuffle
         )
+
+    def model(self, architecture: Architecture) -> CharRNN:
+        """A model of the text's characters, its weights drawn from torch's global generator."""
+        return CharRNN(ModelConfig(vocabulary_size=len(self.prepared.vocabulary), **asdict(architecture)))
 
     def beginning(self) -> str:
         """Up to 12 characters: the text's first line, or how that begins."""

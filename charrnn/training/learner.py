@@ -81,11 +81,6 @@ class Learner:
         """Have the run end after `total_steps`, its learning rate going from where it is to its end."""
         self.course = self.course.ending_at(max(total_steps, self.step), self.step)
 
-    @property
-    def characters_per_step(self) -> int:
-        """Characters that one step trains on, over all processes."""
-        return self.config.batch.size * self.config.batch.length
-
     def _learning_rate(self) -> float:
         settings = self.config.optimiser
         return learning_rate(
@@ -107,7 +102,7 @@ class Learner:
         if index == 0:
             self.states = None  # a new pass over the text begins
         windows = torch.from_numpy(self.batches.batch(epoch, index, self.rows)).to(self.accelerator.device)
-        scale = self.accelerator.num_processes / self.characters_per_step
+        scale = self.accelerator.num_processes / self.config.batch.characters
         after = []
         for part, states, seeds, last in self._parts(windows.long()):
             with nullcontext() if last else self.accelerator.no_sync(self.parallel):
@@ -171,7 +166,7 @@ class Learner:
             progress=Progress(
                 step=self.step,
                 epoch=self.step // self.batches.steps_per_epoch,
-                characters_seen=self.step * self.characters_per_step,
+                characters_seen=self.step * self.config.batch.characters,
                 evaluated=evaluated,
                 validation_loss_nats=validation_loss_nats,
                 gradient_scaler=None if scaler is None else scaler.state_dict(),

@@ -102,7 +102,7 @@ def _run_collective(run: Run) -> int:
 def _fit_collective(run: Run) -> int:
     """Train until `total_steps`; returns the signal that ended it before, a checkpoint saved, or 0."""
     learner, due = run.learner, run.due
-    pace = Pace(learner.step, learner.characters_per_step)
+    pace = Pace(learner.step, learner.config.batch.characters)
     learner.model.train()
     if 0 < learner.step < learner.total_steps:
         _set_end_collective(run)  # its last evaluation may have been the last one that --patience allows
@@ -120,7 +120,7 @@ def _fit_collective(run: Run) -> int:
             speed = pace.lap(learner.step)
             _record_training_collective(run, gradient_norm, speed)
             if run.deadline is not None:
-                run.deadline.trained(learner.characters_per_step / speed)
+                run.deadline.trained(learner.config.batch.characters / speed)
                 _set_end_collective(run)
         signal, minutes_are_over = run.interruptions.agreed_collective(learner.step)
         if signal or due.checkpoint(learner.step, minutes_are_over):
@@ -238,7 +238,7 @@ def _conclude(run: Run, best: Checkpoint | None, test: Scores | None) -> None:
 
 def _position(run: Run) -> dict[str, float]:
     step = run.learner.step
-    return {"step": step, "characters_seen": step * run.learner.characters_per_step}
+    return {"step": step, "characters_seen": step * run.learner.config.batch.characters}
 
 
 def _named(split: str, scores: Scores | None) -> dict[str, float]:

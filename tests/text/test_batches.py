@@ -45,6 +45,16 @@ def test_splits_are_contiguous_and_cover_the_stream() -> None:
     assert (len(train), len(validation), len(test)) == (851, 50, 100)
 
 
+def test_the_validation_split_may_lie_at_the_start() -> None:
+    assert splits(1001, validation_fraction=0.05, test_fraction=0.1, validation_at="start") == (
+        Split("train", 50, 901),
+        Split("validation", 0, 50),
+        Split("test", 901, 1001),
+    )
+    none = splits(10, validation_fraction=0, test_fraction=0, validation_at="start")
+    assert [len(split) for split in none] == [10, 0, 0]
+
+
 def test_a_fraction_of_zero_is_an_empty_split() -> None:
     assert [len(split) for split in splits(10, validation_fraction=0, test_fraction=0.29)] == [7, 0, 3]
     assert [len(split) for split in splits(10, validation_fraction=0, test_fraction=0)] == [10, 0, 0]

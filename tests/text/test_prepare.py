@@ -156,7 +156,8 @@ def test_how_a_text_is_found_and_divided_makes_no_other_entry(novel: Path, tmp_p
     prepared = prepare(of(novel))
     (tmp_path / "hub").mkdir()
     novel.rename(tmp_path / "hub" / "novel")
-    other = of(tmp_path / "hub", column="c", hub_split="test", validation_fraction=0.2, test_fraction=0.0)
+    division = {"validation_fraction": 0.2, "test_fraction": 0.0, "validation_at": "start"}
+    other = of(tmp_path / "hub", column="c", hub_split="test", **division)
     assert prepare(other).path == prepared.path
 
 

@@ -158,7 +158,7 @@ def test_the_rate_is_the_schedule_s_at_every_step(accelerator: Accelerator) -> N
 def test_total_steps(accelerator: Accelerator, max_steps: int, total: int) -> None:
     learner = learner_of(accelerator, replace(CONFIG, max_steps=max_steps))
     assert (learner.batches.steps_per_epoch, learner.total_steps) == (6, total)
-    assert learner.characters_per_step == 63
+    assert learner.config.batch.characters == 63
     assert learner.num_parameters == sum(p.numel() for p in model_of().parameters())
 
 
