@@ -41,9 +41,13 @@ def records_of(run: Path) -> list[dict[str, float]]:
 
 
 def ends_low(run: Path) -> bool:
-    """Whether the learning rate does; on a machine that had time for a few steps only, nothing can be said."""
+    """Whether the learning rate does."""
     rates = [record["learning_rate"] for record in records_of(run) if "learning_rate" in record]
-    return len(rates) < 20 or rates[-1] < 0.2 * max(rates)
+    if len(rates) < 20:
+        pytest.skip(
+            f"not here: the machine had time for {len(rates)} steps only: nothing can be said of their learning rates"
+        )
+    return rates[-1] < 0.2 * max(rates)
 
 
 def test_the_text_and_the_time_choose(
