@@ -35,11 +35,16 @@ class BatchConfig:
     """T: characters of a row that one step reads, and the reach of backpropagation through time."""
     stride: int = 10
     """Characters between the starts of neighbouring windows (windows mode only)."""
+    reset: float = 0.01
+    """Chance of a row to begin a step with a state of zeros, as a text that it writes does, instead of the one carried
+    along (stream mode). An LSTM else comes to rely on a memory that took thousands of characters to fill; 0: none."""
     accumulation: int = 1
     """Parts that a batch is computed in, one after another: the same gradient in less memory."""
 
     def __post_init__(self) -> None:
         _at_least(1, "batch", self, "size", "length", "stride", "accumulation")
+        if not 0 <= self.reset < 1:
+            raise ConfigError(f"batch.reset is {self.reset}: it must be at least 0 and below 1")
 
     @property
     def characters(self) -> int:

@@ -12,7 +12,7 @@ __all__ = ["PRESETS", "text"]
 _EVERYTHING = (
     *("epochs", "evaluate_every", "patience", "optimiser.warmup_steps", "optimiser.learning_rate"),
     *("text.validation_fraction", "text.test_fraction", "batch.size"),
-    *("model.num_layers", "model.hidden_size", "model.dropout"),
+    *("model.cell", "model.num_layers", "model.hidden_size", "model.dropout"),
 )
 """What --minutes may choose of a run on any text."""
 

@@ -11,6 +11,7 @@ LACKED: Mapping[str, object] = {
     "patience": 0,
     "left_open": [],
     "given": None,
+    "batch.reset": 0.0,
     "model.cell": "tanh",
     "text.min_count": 0,
     "text.validation_at": "end",

@@ -130,16 +130,30 @@ class Learner:
         """The parts of this process's rows: their windows, states and seeds of dropout, and whether it is the last."""
         parts = self.config.batch.accumulation
         states: Sequence[States | None] = [None] * parts
-        if self.states is not None:
-            states = list(zip(*(state.tensor_split(parts, dim=1) for state in self.states), strict=True))
+        if (carried := self._carried()) is not None:
+            states = list(zip(*(state.tensor_split(parts, dim=1) for state in carried), strict=True))
         seeds = [None] * parts if not self.config.model.dropout else np.array_split(self._dropout_seeds(), parts)
         for index, (part, before, own) in enumerate(zip(windows.tensor_split(parts), states, seeds, strict=True)):
             yield part, before, None if own is None else own.tolist(), index == parts - 1
 
+    def _carried(self) -> States | None:
+        """The states that this step begins with: those after the step before, zeros in rows that are reset."""
+        if self.states is None or not self.config.batch.reset:
+            return self.states
+        reset = self._drawn(np.uint32, 1) < self.config.batch.reset * 2**32
+        rows = torch.from_numpy(reset).to(self.accelerator.device)[:, None]
+        return tuple(state.masked_fill(rows, 0) for state in self.states)
+
     def _dropout_seeds(self) -> NDArray[Any]:
-        """A seed for each of this process's rows, which depends on (seed, step, row of the global batch) alone."""
-        sequence = np.random.SeedSequence([self.config.seed, self.step])
-        return sequence.generate_state(self.config.batch.size, np.uint64)[self.rows]
+        return self._drawn(np.uint64)
+
+    def _drawn(self, dtype: type[np.unsignedinteger[Any]], *use: int) -> NDArray[Any]:
+        """Random numbers, one for each of this process's rows.
+
+        They depend on (seed, step, row of the global batch) alone, and on the use that is made of them.
+        """
+        sequence = np.random.SeedSequence([self.config.seed, self.step, *use])
+        return sequence.generate_state(self.config.batch.size, dtype)[self.rows]
 
     def _update(self) -> Tensor:
         settings = self.config.optimiser

@@ -16,7 +16,7 @@ from charrnn.training.learner import Learner
 V, E, H, L = 11, 5, 13, 2
 CONFIG = TrainConfig(
     epochs=3,
-    batch=BatchConfig(size=7, length=9, stride=4),
+    batch=BatchConfig(size=7, length=9, stride=4, reset=0.0),
     model=Architecture(embedding_size=E, hidden_size=H, num_layers=L),
     optimiser=OptimiserConfig(learning_rate=3e-3, warmup_steps=5),
 )

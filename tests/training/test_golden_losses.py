@@ -28,6 +28,7 @@ TOLERANCE = 1e-5
 FLAGS = """
     --max-steps 48 --evaluate-every 24 --log.every 3 --log.wandb disabled --log.sample-length 0 --threads 1
     --text.validation-fraction 0.3 --text.test-fraction 0.3 --batch.size 10 --batch.length 11 --batch.accumulation 3
+    --batch.reset 0.1
     --model.cell tanh --model.embedding-size 7 --model.hidden-size 24 --model.num-layers 2 --model.dropout 0.2
     --model.recurrence fused --mixed-precision no
     --optimiser.learning-rate 0.02 --optimiser.warmup-steps 6 --optimiser.weight-decay 0.7 --optimiser.clip-norm 0.3

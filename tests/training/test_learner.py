@@ -55,6 +55,30 @@ def standing(config: TrainConfig) -> TrainConfig:
 # What it trains on
 
 
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_a_row_that_is_reset_begins_with_zeros_and_the_others_go_on(
+    accelerator: Accelerator, accumulation: int
+) -> None:
+    config = changed(standing(CONFIG), "batch", reset=0.4, accumulation=accumulation)
+    learner, resets = learner_of(accelerator, config), []
+    learner.train_step_collective()
+    for step in range(1, learner.batches.steps_per_epoch):
+        before = learner.states
+        tokens = torch.from_numpy(learner.batches.batch(0, step, slice(None))).long()[:, :-1]
+        with torch.no_grad():
+            (carried,), (anew,) = learner.model(tokens, before)[1], learner.model(tokens)[1]
+        learner.train_step_collective()
+        assert learner.states is not None
+        (after,) = learner.states
+        for row in range(config.batch.size):
+            goes_on, begins = (torch.allclose(after[:, row], other[:, row], atol=1e-6) for other in (carried, anew))
+            assert goes_on != begins, (step, row)
+            resets.append((step, row) if begins else None)
+    share = 1 - resets.count(None) / len(resets)
+    assert share == pytest.approx(0.4, abs=0.2), "of 35, which the seed alone draws: 0.4 within two deviations"
+    assert len({row for _, row in filter(None, resets)}) > 3, "not always the same rows"
+
+
 def test_stream_batches_carry_the_state_through_an_epoch_and_reset_it_at_the_next(accelerator: Accelerator) -> None:
     """The losses of an epoch are those of reading each stream once from its beginning to its end; so are the next's."""
     learner = learner_of(accelerator, standing(CONFIG))

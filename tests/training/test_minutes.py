@@ -108,7 +108,8 @@ def test_what_was_chosen_stays_and_what_was_spent_counts(
     before, (last, *_) = config_of(run), newest_first(run / "checkpoints")
     spent = read_checkpoint(last).progress.seconds
     assert 0 < spent < 60 * MINUTES
-    monkeypatch.setattr(budget, "SIZES", (budget.Size(1, 3, 0.1, 0),))  # as another machine or release would choose
+    other = budget.Size(cell="lstm", num_layers=1, hidden_size=3, learning_rate=0.1, characters=0)
+    monkeypatch.setattr(budget, "SIZES", (other,))  # as another machine or release would choose
     assert trains(*words) == 0
     assert config_of(run)["model"] == before["model"]
     assert read_checkpoint(newest_first(run / "checkpoints")[0]).progress.seconds > spent
