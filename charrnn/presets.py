@@ -21,7 +21,8 @@ def text() -> TrainConfig:
     """Any text; with --minutes all is chosen by its length, the time and the speed here."""
     return TrainConfig(
         preset="text",
-        model=Architecture(cell="gru", hidden_size=512, embedding_size=32, dropout=0.2),
+        batch=BatchConfig(length=128),
+        model=Architecture(cell="gru", hidden_size=512, embedding_size=96, dropout=0.2),
         mixed_precision="auto",
         left_open=_EVERYTHING,
     )
@@ -109,7 +110,8 @@ def python_stdlib() -> TrainConfig:
     return TrainConfig(
         preset="python-stdlib",
         text=TextConfig(corpus=("python-stdlib",), validation_fraction=0.01, test_fraction=0.01),
-        model=Architecture(cell="gru", hidden_size=384, embedding_size=32),
+        batch=BatchConfig(length=128),
+        model=Architecture(cell="gru", hidden_size=384, embedding_size=96),
         mixed_precision="auto",
         epochs=1,
         log=LogConfig(sample_prompt="def ", sample_length=300),
