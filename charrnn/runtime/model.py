@@ -4,6 +4,7 @@ The graph in the file is one step: it reads one character of each text, and retu
 new state, which is what the model remembers of the texts until the next step.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,7 @@ from charrnn.runtime.scan_sessions import ScanSessions
 from charrnn.runtime.session import find_model_file, open_session, read_model_file, run_session
 from charrnn.runtime.step_model import StepModel, TextState
 from charrnn.runtime.stream import TextStream, encode_prompt, start_state
+from charrnn.runtime.tracing import Trace, joined_trace, trace_ids
 from charrnn.sampling_config import SamplingConfig, SamplingSettings
 from charrnn.text.normaliser import Normaliser
 from charrnn.text.vocabulary import Vocabulary
@@ -105,6 +107,11 @@ class OnnxModel(StepModel):
         logits, *next_state = run_session(self._session, feeds, self._output_names)
         return logits, tuple(next_state)
 
+    @property
+    def state_sizes(self) -> Mapping[str, tuple[int, int]]:
+        """Name of each kind of state -> (L, H)."""
+        return self._state_sizes
+
     @cached_property
     def _output_names(self) -> list[str]:
         return ["logits", *(f"next_{name}" for name in self._state_sizes)]
@@ -121,6 +128,28 @@ class OnnxModel(StepModel):
         """See `StepModel`. Many characters are read in one call of onnxruntime."""
         read = self._scans.read(tokens, state) if len(tokens) >= _MIN_SCAN_CHARS else None
         return read or super().read(tokens, state)
+
+    def follow(self, tokens: Ids, state: State) -> State:
+        """See `StepModel`. Many characters are read in one call of onnxruntime."""
+        states = self._scans.follow(tokens, state) if len(tokens) >= _MIN_SCAN_CHARS else None
+        return states or super().follow(tokens, state)
+
+    def trace(self, text: str) -> Trace:
+        """What the model remembers after each character of `text`, read from its beginning.
+
+        text: it is normalised as the corpus was; T characters are left of it.
+        Returns float32 [T, L, H] for each kind of state by name: `state`, and of an LSTM `cell`. That is 4 T L H bytes
+        each: for a long text there is `trace_blocks`.
+        Raises VocabularyError for characters that the model lacks.
+        """
+        return joined_trace(self, encode_prompt(self, text))
+
+    def trace_blocks(self, text: str) -> Iterator[Trace]:
+        """The same as `trace`, of a piece of the text after the other, in bounded memory: a few MB each.
+
+        Raises VocabularyError at the call.
+        """
+        return trace_ids(self, encode_prompt(self, text))
 
     def _write_chunk(
         self, token: Ids, state: State, noise: Noise, config: SamplingConfig

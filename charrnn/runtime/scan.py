@@ -6,11 +6,12 @@ sequence, and passes states on from one run to the next. Here the body is the st
 that large weights stand outside.
 
 - To read, the sequence is the tokens, and Scan collects the logits.
+- To trace, the sequence is the tokens, and Scan collects the states.
 - To write, the sequence is the sampler's noise. Nodes that are added to the body choose a character, by the same
   computation as `sampling.choose`; Scan collects it, and passes it on as the token of the next step.
 
-Names that are added begin with "choice/" inside the body and with "outer/" around it, so that they differ from the
-names in the file.
+Names that are added begin with "choice/" or "trace/" inside the body and with "outer/" around it, so that they differ
+from the names in the file.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from typing import Literal, TypeAlias
 from charrnn.runtime.protobuf import Message, write_message
 from charrnn.runtime.step_graph import FLOAT, GRAPH, GRAPH_NODES, GRAPH_WEIGHTS, INT64, StepGraph, Tensor
 
-__all__ = ["Choice", "reading_graph", "writing_graph"]
+__all__ = ["Choice", "reading_graph", "tracing_graph", "writing_graph"]
 
 Choice: TypeAlias = Literal["all", "top-k", "top-p"]
 """Which characters can be chosen; "top-p" is top-k followed by top-p."""
@@ -47,6 +48,31 @@ def reading_graph(step: StepGraph) -> bytes:
     )
 
 
+def tracing_graph(step: StepGraph) -> bytes:
+    """An ONNX model that reads T characters of each text, and keeps what the model remembers after each.
+
+    Inputs: those of `reading_graph`.
+    Outputs: the states after all steps; then the states after each step, float32 [T, batch, H] for each layer or
+    [T, L, batch, H] for each kind (`step.by_layer`).
+    """
+    # As a chosen id (see below), a state leaves the body twice.
+    kept = [state._replace(name=f"trace/{state.name}") for state in step.next_states]
+    copies = [_node("Identity", [state.name], [copy.name]) for state, copy in zip(step.next_states, kept, strict=True)]
+    body = _body_graph(
+        step,
+        nodes=copies,
+        inputs=[*step.states, Tensor("token", INT64, ("batch",))],
+        outputs=[*step.next_states, *kept],
+    )
+    return _scan_model(
+        step,
+        body,
+        states=_outer(step.states),
+        sequence=Tensor("outer/tokens", INT64, ("T", "batch")),
+        results=_outer([*step.next_states, *(copy._replace(dims=("T", *copy.dims)) for copy in kept)]),
+    )
+
+
 def writing_graph(step: StepGraph, choice: Choice) -> bytes:
     """An ONNX model that writes T characters of each text: a step reads a token and chooses the next one.
 
@@ -65,6 +91,7 @@ def writing_graph(step: StepGraph, choice: Choice) -> bytes:
         nodes=[*_CHOICES[choice], two_ids],
         inputs=[*step.states, read, Tensor("choice/noise", FLOAT, ("batch", "K"))],
         outputs=[*step.next_states, chosen, Tensor("choice/id", INT64, ("batch",))],
+        constants=[_AXIS],
     )
     return _scan_model(
         step,
@@ -81,11 +108,16 @@ def _outer(values: list[Tensor]) -> list[Tensor]:
 
 
 def _body_graph(
-    step: StepGraph, *, inputs: list[Tensor], outputs: list[Tensor], nodes: Sequence[Message] = ()
+    step: StepGraph,
+    *,
+    inputs: list[Tensor],
+    outputs: list[Tensor],
+    nodes: Sequence[Message] = (),
+    constants: Sequence[Message] = (),
 ) -> Message:
-    """The body of a Scan: the file's graph, followed by `nodes` and the constant that they need."""
-    constants = write_message((GRAPH_WEIGHTS, _AXIS)) if nodes else []
-    return [*step.body_fields, *_graph(nodes, inputs, outputs), *constants]
+    """The body of a Scan: the file's graph, followed by `nodes` and the constants that they need."""
+    weights = write_message(*((GRAPH_WEIGHTS, constant) for constant in constants))
+    return [*step.body_fields, *_graph(nodes, inputs, outputs), *weights]
 
 
 def _scan_model(

@@ -1,6 +1,7 @@
 """The Scan models of one model file (`scan.py`) in onnxruntime: one call does many steps, each of one character a text.
 
-There is one session for reading and one for each kind of choice when writing, opened when it is first needed.
+There is one session for reading, one for tracing, and one for each kind of choice when writing, opened when it is first
+needed.
 """
 
 from collections.abc import Sequence
@@ -15,14 +16,14 @@ import onnxruntime
 from charrnn.arrays import Ids, Logits, State
 from charrnn.errors import ModelFileError, first_line
 from charrnn.runtime.sampling import Noise, bounded
-from charrnn.runtime.scan import Choice, reading_graph, writing_graph
+from charrnn.runtime.scan import Choice, reading_graph, tracing_graph, writing_graph
 from charrnn.runtime.session import open_session, run_session
 from charrnn.runtime.step_graph import StateSizes, StepGraph
 from charrnn.sampling_config import SamplingConfig
 
 __all__ = ["ScanSessions"]
 
-_Kind: TypeAlias = Choice | Literal["read"]
+_Kind: TypeAlias = Choice | Literal["read", "trace"]
 
 
 class _Scan(NamedTuple):
@@ -56,6 +57,14 @@ class ScanSessions:
             return None
         state, (logits,) = results
         return logits, state
+
+    def follow(self, tokens: Ids, state: State) -> State | None:
+        """Read `tokens` int64 [T, batch]; the state after each of the T steps, [T, L, batch, H] for each kind.
+
+        None where onnxruntime refuses the file's graph as the body of a Scan. Raises ModelFileError.
+        """
+        results = self._run("trace", state, [tokens])
+        return results and self._joined(results[1], axis=1)
 
     def write(
         self, token: Ids, state: State, noise: Noise, config: SamplingConfig
@@ -98,12 +107,12 @@ class ScanSessions:
         """The state as the Scan takes it: arrays [batch, H] for its layers, or [L, batch, H] as it is."""
         return [layer for part in state for layer in part] if self._step.by_layer else state
 
-    def _joined(self, parts: list[npt.NDArray[np.float32]]) -> State:
-        """The state whose `_split` is `parts`."""
+    def _joined(self, parts: list[npt.NDArray[np.float32]], axis: int = 0) -> State:
+        """The state whose `_split` is `parts`. axis: of the layers in it, 1 where T comes first."""
         if not self._step.by_layer:
             return tuple(parts)
         layers = iter(parts)
-        return tuple(np.stack([next(layers) for _ in range(L)]) for L, _ in self._sizes.values())
+        return tuple(np.stack([next(layers) for _ in range(L)], axis) for L, _ in self._sizes.values())
 
     def _opened(self, kind: _Kind) -> _Scan | None:
         with self._lock:
@@ -114,12 +123,16 @@ class ScanSessions:
     def _open(self, kind: _Kind) -> _Scan | None:
         """None where onnxruntime does not load the model: a name in the file may be one of ours, for example."""
         try:
-            graph = reading_graph(self._step) if kind == "read" else writing_graph(self._step, kind)
-            session = open_session(graph)
+            session = open_session(self._graph(kind))
         except ModelFileError as error:
             self.refusal = first_line(error.__cause__ or error)
             return None
         return _Scan(session, [node.name for node in session.get_inputs()])
+
+    def _graph(self, kind: _Kind) -> bytes:
+        if kind == "read":
+            return reading_graph(self._step)
+        return tracing_graph(self._step) if kind == "trace" else writing_graph(self._step, kind)
 
     @cached_property
     def _step(self) -> StepGraph:

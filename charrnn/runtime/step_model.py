@@ -76,6 +76,14 @@ class StepModel(ABC):
             logits.append(after)
         return np.stack(logits), state
 
+    def follow(self, tokens: Ids, state: State) -> State:
+        """Read `tokens` int64 [T, batch], T at least 1: the state after each step, [T, L, batch, H] for each kind."""
+        states = []
+        for token in tokens:
+            _, state = self.step(token, state)
+            states.append(state)
+        return tuple(np.stack(parts) for parts in zip(*states, strict=True))
+
     def predict(self, ids: Ids, state: State) -> tuple[Nats, Ids, State]:
         """Read ids[:-1] of `ids` [T + 1, batch], and compare what the model predicts after each with ids[1:].
 
