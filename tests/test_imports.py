@@ -50,6 +50,7 @@ def interpret(code: str) -> tuple[int, str, str]:
         ("charrnn.text.vocabulary", {"numpy"}),
         ("charrnn.text.normaliser", {"numpy"}),
         ("charrnn.runtime", {"numpy", "onnxruntime"}),
+        ("charrnn.units", {"numpy"}),
     ],
 )
 def test_the_light_part_needs_nothing_else(module: str, allowed: set[str]) -> None:
@@ -93,11 +94,12 @@ MAY_IMPORT = {
     "config": {"errors", "model", "text"},
     "presets": {"config", "model", "text"},
     "runtime": {"arrays", "errors", "sampling_config", "scores", "splitmix", "text", "runtime"},
+    "units": {"errors", "text", "units"},
     "export": {"errors", "files", "garbage", "model", "runtime", "text", "export"},
     "processes": {"config", "errors", "model", "processes"},
     "runs": {"", "processes", "runs"} | ON_ALL_SIDES,
     "training": {"", "processes", "runs", "training"} | ON_ALL_SIDES,
-    "writing": {"text", "runtime", "pages", "writing"} | LIGHT,
+    "writing": {"text", "runtime", "units", "pages", "writing"} | LIGHT,
     "pages": {"runtime", "pages"} | LIGHT,
     "autocomplete": {"runtime", "writing", "autocomplete"} | LIGHT,
     "cli": {"", "presets", "processes", "runs", "training", "writing", "pages", "autocomplete", "cli"} | ON_ALL_SIDES,
