@@ -22,7 +22,8 @@ examples:
   charrnn-sample model.onnx --prompt "the " --temperatures 0.2,0.5,1.0
   charrnn-sample model.onnx --endless | head -100
   charrnn-sample model.onnx --interactive
-  charrnn-sample model.onnx --score novel.txt --heatmap novel.html"""
+  charrnn-sample model.onnx --score novel.txt --heatmap novel.html
+  charrnn-sample model.onnx --score novel.txt --units --heatmap units.html"""
 
 
 _SAMPLING = {field.name for field in fields(SamplingConfig)}
@@ -32,8 +33,14 @@ _NOT_WITH: dict[str, set[str]] = {
     "temperature": {"temperatures"},
     "endless": {"length", "num_samples", "temperatures", "json"},  # those hold texts in memory until they are whole
     "quiet": {"verbose"},
-    "score": _NAMES - {"model", "score", "heatmap", "skip_unknown", "json", "quiet", "verbose"},
+    "units": {"unit"},
+    "score": _NAMES - {"model", "score", "heatmap", "units", "unit", "skip_unknown", "json", "quiet", "verbose"},
     "interactive": _NAMES - {"model", "interactive", "prompt", "prompt_file", "skip_unknown", "quiet", "verbose"},
+}
+_OF_A_SCORE = {
+    "heatmap": "shows the text of a score in colours",
+    "units": "looks for units in the text of a score",
+    "unit": "looks at a unit in the text of a score",
 }
 
 
@@ -55,8 +62,9 @@ def parse(arguments: list[str] | None) -> Options:
     for flag, others in _NOT_WITH.items():
         for other in others & given.keys() if flag in given else ():
             raise ConfigError(f"{_spelled(flag)} does not go with {_spelled(other)}: leave one of them out")
-    if "heatmap" in given and "score" not in given:
-        raise ConfigError("--heatmap shows the surprises of a score: name the text as well, with --score FILE")
+    for flag in ("heatmap", "units", "unit"):
+        if flag in given and "score" not in given:
+            raise ConfigError(f"--{flag} {_OF_A_SCORE[flag]}: name the text as well, with --score FILE")
     sampling = SamplingConfig(**{name: given.pop(name) for name in _SAMPLING & given.keys()})
     return Options(sampling=sampling, **given)
 
@@ -77,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         prog=COMMAND,
         usage="%(prog)s MODEL [--prompt TEXT] [--length N] [--temperature T] [...]\n"
         "       %(prog)s MODEL --interactive\n"
-        "       %(prog)s MODEL --score FILE [--heatmap OUT.html]",
+        "       %(prog)s MODEL --score FILE [--units | --unit L:N] [--heatmap OUT.html]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -166,7 +174,16 @@ def _add_other_uses(group: _Group) -> None:
     group.add_argument(
         "--heatmap",
         metavar="OUT",
-        help="with --score, show the text coloured by its surprise: OUT is .html, or .png (needs matplotlib)",
+        help="with --score, show the text coloured by its surprise, or by the activity of units: "
+        "OUT is .html, or .png (needs matplotlib)",
+    )
+    group.add_argument(
+        "--units",
+        action="store_true",
+        help="with --score, find the units that a simple property of the text explains best, such as being in quotes",
+    )
+    group.add_argument(
+        "--unit", metavar="L:N", help="with --score, what explains unit N of layer L, both from 0, such as 0:217"
     )
 
 

@@ -1,4 +1,5 @@
-"""Heatmaps: a text, each character coloured by how much it surprised the model.
+"""A text, each character coloured by a value: how much it surprised the model, or what a unit was when it was read.
 
-`coloured_text` collects the characters while they are scored; `html` and `png` are the two forms of the file.
+`scale` says what the colours mean, `coloured_text` what is shown; `html` and `png` are the two forms of the file.
+`surprises` collects the characters of a score.
 """

@@ -1,38 +1,89 @@
-"""A text, each character coloured by its surprise: collected while it is scored, then written as HTML or PNG."""
+"""A text, each character coloured by a value that it has on a scale; and the forms of a file that can show it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from itertools import islice
-from math import log
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from charrnn.files import write_atomically
-from charrnn.scores import ScoredBlock, Scores
+from charrnn.pages.scale import INK, SURPRISE, Scale
 
-__all__ = ["COLOURS", "INK", "Heatmap", "ScoredCharacter", "colour_of", "symbol"]
+__all__ = ["COLOURS", "INK", "ColouredCharacter", "ColouredText", "Passage", "Picture", "symbol"]
 
-COLOURS = (
-    "#ffffff", "#fff7d6", "#ffefad", "#ffe383", "#ffd25f", "#ffbb4a", "#ffa13f", "#fb8538", "#f06a3a",
-)  # fmt: skip
-"""Of 0, 1, ... and 8 or more bits. Each is darker than the last; ink on the darkest has a contrast of 5.8 : 1."""
-INK = "#16181d"
+COLOURS = SURPRISE.colours
+
+
+@dataclass(frozen=True, slots=True)
+class ColouredCharacter:
+    """A character and its value."""
+
+    character: str
+    value: float | None
+    """On the scale of its text; None where it has none."""
+    note: str = ""
+    """What else is told of it."""
 
 
 @dataclass(frozen=True)
-class ScoredCharacter:
-    """A character of the heatmap, and what the model thought of it."""
+class Passage:
+    """The beginning of the text, by one kind of value."""
 
-    character: str
-    bits: float | None
-    """Its surprise; None for the text's first character, which nothing predicts."""
-    guess: str
-    """The likeliest character in its place."""
+    heading: str
+    """What the value is, where a page shows several; else empty."""
+    characters: Sequence[ColouredCharacter]
 
 
-def colour_of(bits: float | None) -> int:
-    """The index in `COLOURS`: the whole bits, so that each colour is a range that can be read off the legend."""
-    return 0 if bits is None else int(min(max(bits, 0.0), len(COLOURS) - 1))
+@dataclass(frozen=True, kw_only=True)
+class ColouredText:
+    """What a page or a picture shows."""
+
+    title: str
+    facts: str
+    """What is known of the whole text, in a line."""
+    scale: Scale
+    passages: Sequence[Passage]
+    """At least one, all of the same characters."""
+    chars: int
+    """Characters of the whole text, of which the passages may be the beginning."""
+
+    @property
+    def shown(self) -> int:
+        """Characters of a passage."""
+        return len(self.passages[0].characters)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the passages are all of the text."""
+        return self.shown == self.chars
+
+
+class Picture(ABC):
+    """A form of a file that shows a coloured text, and the file."""
+
+    max_chars: int
+    """Characters that are shown at most, of all passages together: more would take memory, and nobody looks at them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def write(self, text: ColouredText) -> ColouredText:
+        """Write the file, whole or not at all; returns what it shows of `text`.
+
+        Raises RunError where it cannot be written.
+        """
+        parts = len(text.passages)
+        passages = [replace(each, characters=self.cut(each.characters, parts)) for each in text.passages]
+        shown = replace(text, passages=passages)
+        write_atomically(self.path, self.render(shown))
+        return shown
+
+    def cut(self, characters: Sequence[ColouredCharacter], passages: int) -> Sequence[ColouredCharacter]:
+        """The first of `characters`, as many as can be shown in each of so many `passages`."""
+        return characters[: self.max_chars // passages]
+
+    @abstractmethod
+    def render(self, text: ColouredText) -> bytes:
+        """The content of the file, all of `text`."""
 
 
 def symbol(character: str) -> str:
@@ -43,40 +94,3 @@ def symbol(character: str) -> str:
 
 
 _SYMBOLS = {"\n": "⏎", "\t": "⇥", " ": " "}
-
-
-class Heatmap(ABC):
-    """Collects the characters at the beginning of a text, and writes them to a file."""
-
-    max_chars: int
-    """Characters that are shown at most: more would take memory, and nobody looks at them."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.shown: list[ScoredCharacter] = []
-
-    def collect(
-        self, blocks: Iterable[ScoredBlock], characters: str, *, first: Callable[[], int | None]
-    ) -> Iterator[ScoredBlock]:
-        """Pass `blocks` on, and keep their characters up to `max_chars`.
-
-        first: tells, once a block is there, the id of the text's first character, which has no score.
-        """
-        for block in blocks:
-            if not self.shown:
-                start = first()
-                assert start is not None
-                self.shown.append(ScoredCharacter(characters[start], None, ""))
-            room = self.max_chars - len(self.shown)
-            bits = block.nats[:room] / log(2)
-            for i, b, guess in islice(zip(block.ids, bits.tolist(), block.guesses, strict=False), room):
-                self.shown.append(ScoredCharacter(characters[i], b, characters[guess]))
-            yield block
-
-    def write(self, title: str, scores: Scores) -> None:
-        """Write the file, whole or not at all. Raises RunError where it cannot be written."""
-        write_atomically(self.path, self.render(title, scores))
-
-    @abstractmethod
-    def render(self, title: str, scores: Scores) -> bytes:
-        """The content of the file."""

@@ -1,11 +1,11 @@
-"""The heatmap as one HTML page, without scripts and other files. The text is escaped: no browser takes it for HTML."""
+"""A coloured text as one HTML page, without scripts and other files. It is escaped: no browser takes it for HTML."""
 
 from html import escape
 
-from charrnn.pages.coloured_text import COLOURS, INK, Heatmap, ScoredCharacter, colour_of, symbol
-from charrnn.scores import Scores
+from charrnn.pages.coloured_text import ColouredCharacter, ColouredText, Passage, Picture, symbol
+from charrnn.pages.scale import INK, Scale
 
-__all__ = ["HtmlHeatmap"]
+__all__ = ["HtmlPage"]
 
 _PAGE = """\
 <!doctype html>
@@ -20,6 +20,7 @@ _PAGE = """\
 body {{ margin: 2rem auto; max-width: 62rem; padding: 0 1.5rem; background: #fff; color: {ink};
   font: 15px/1.5 system-ui, sans-serif; }}
 h1 {{ font-size: 1.15rem; margin: 0; overflow-wrap: anywhere; }}
+h2 {{ font-size: 1rem; margin: 2rem 0 0; }}
 .facts, .note {{ margin: .4rem 0 1rem; color: #555b66; }}
 .legend {{ position: sticky; top: 0; display: flex; align-items: center; gap: .7rem; padding: .6rem 0; background: #fff;
   border-bottom: 1px solid #e3e5e9; font-size: 13px; }}
@@ -36,48 +37,48 @@ h1 {{ font-size: 1.15rem; margin: 0; overflow-wrap: anywhere; }}
 <body>
 <h1>{title}</h1>
 <p class="facts">{facts}</p>
-<div class="legend">surprise in bits <span>{legend}</span> 0: it was certain · 1: a chance of 1 in 2 · 8: 1 in 256</div>
+<div class="legend">{name} <span>{legend}</span> {key}</div>
 <p class="note">{note}</p>
-<div class="text">{text}</div>
+{passages}
 </body>
 </html>
 """
 
 
-class HtmlHeatmap(Heatmap):
-    """A page; the exact surprise and the model's guess show when the mouse rests on a character."""
+class HtmlPage(Picture):
+    """A page; what is told of a character shows when the mouse rests on it."""
 
     max_chars = 100_000  # 7 MB of HTML, which a browser opens in a second or two
 
-    def render(self, title: str, scores: Scores) -> bytes:
-        """See `Heatmap`."""
-        last = len(COLOURS) - 1
+    def render(self, text: ColouredText) -> bytes:
+        """See `Picture`."""
+        scale = text.scale
         page = _PAGE.format(
-            title=escape(title),
+            title=escape(text.title),
             ink=INK,
-            classes="\n".join(f".c{n} {{ background: {colour}; }}" for n, colour in enumerate(COLOURS)),
-            facts=f"{scores.characters:,} characters scored · loss {scores.loss_nats:.4f} nats · "
-            f"{scores.bpc:.4f} bpc · perplexity {scores.perplexity:.4g} · accuracy {scores.accuracy:.2%}",
-            legend="".join(f'<b class="c{n}">{n}{"+" if n == last else ""}</b>' for n in range(last + 1)),
-            note=self._note(scores),
-            text="".join(map(_marked, self.shown)),
+            classes="\n".join(f".c{n} {{ background: {colour}; }}" for n, colour in enumerate(scale.colours)),
+            facts=escape(text.facts),
+            name=escape(scale.name),
+            legend="".join(f'<b class="c{n}">{escape(label)}</b>' for n, label in enumerate(scale.labels)),
+            key=escape(scale.key),
+            note=("" if text.is_whole else f"The first {text.shown:,} characters. ")
+            + f"Rest the mouse on a character for {escape(scale.hint)}.",
+            passages="\n".join(_section(each, scale) for each in text.passages),
         )
         return page.encode("utf-8", "replace")
 
-    def _note(self, scores: Scores) -> str:
-        whole = len(self.shown) == scores.characters + 1
-        return (
-            "" if whole else f"The first {len(self.shown):,} characters. "
-        ) + "Rest the mouse on a character for its surprise, and what the model expected."
+
+def _section(passage: Passage, scale: Scale) -> str:
+    heading = f"<h2>{escape(passage.heading)}</h2>\n" if passage.heading else ""
+    return f'{heading}<div class="text">{"".join(_marked(each, scale) for each in passage.characters)}</div>'
 
 
-def _marked(shown: ScoredCharacter) -> str:
+def _marked(shown: ColouredCharacter, scale: Scale) -> str:
     """The character in its colour; what it would do to a page shows as a symbol, and a line's end ends a line too."""
     sign = symbol(shown.character)
     body = escape(sign) if sign == shown.character else f"<i>{escape(sign)}</i>"
     after = "\n" if shown.character == "\n" else ""
-    if shown.bits is None:
+    if shown.value is None:
         return body + after
-    # Of an infinite surprise the probability is 0, which 2.0 ** -inf is.
-    told = f"{shown.bits:.2f} bits, probability {2.0**-shown.bits:.2g}; expected {symbol(shown.guess)!r}"
-    return f'<b class="c{colour_of(shown.bits)}" title="{escape(told)}">{body}</b>{after}'
+    told = scale.told(shown.value) + (f"; {shown.note}" if shown.note else "")
+    return f'<b class="c{scale.index(shown.value)}" title="{escape(told)}">{body}</b>{after}'

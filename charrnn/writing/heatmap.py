@@ -5,14 +5,14 @@ from pathlib import Path
 
 from charrnn.console import importing
 from charrnn.errors import ConfigError, reason
-from charrnn.pages.coloured_text import Heatmap
+from charrnn.pages.coloured_text import Picture
 from charrnn.writing.output import COMMAND
 
-__all__ = ["heatmap_of"]
+__all__ = ["picture_for"]
 
 
-def heatmap_of(name: str) -> Heatmap:
-    """The heatmap to be written to the file `name`, as HTML or PNG by its ending.
+def picture_for(name: str) -> Picture:
+    """What a coloured text is to be written to: the file `name`, as HTML or PNG by its ending.
 
     Raises ConfigError for another ending, and for PNG where there is no matplotlib.
     """
@@ -26,8 +26,8 @@ def heatmap_of(name: str) -> Heatmap:
         raise ConfigError(f"--heatmap {name!r} is no name of a file ({reason(error)}): give another") from error
     if kind in (".html", ".htm"):
         with importing(COMMAND):
-            from charrnn.pages.html import HtmlHeatmap
-        return HtmlHeatmap(path)
+            from charrnn.pages.html import HtmlPage
+        return HtmlPage(path)
     if kind != ".png":
         raise ConfigError(f"--heatmap {name!r} is neither .html nor .png: name a file that ends in one of them")
     if importlib.util.find_spec("matplotlib") is None:
@@ -35,5 +35,5 @@ def heatmap_of(name: str) -> Heatmap:
             "a .png heatmap needs matplotlib: pip install matplotlib, or name an .html file, which needs nothing"
         )
     with importing(COMMAND):
-        from charrnn.pages.png import PngHeatmap
-    return PngHeatmap(path)
+        from charrnn.pages.png import PngPicture
+    return PngPicture(path)

@@ -25,6 +25,8 @@ class Options:
     interactive: bool = False
     score: str | None = None
     heatmap: str | None = None
+    units: bool = False
+    unit: str | None = None
     json: bool = False
     quiet: bool = False
     verbose: bool = False

@@ -3,55 +3,68 @@
 import json
 import math
 import os
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
-from charrnn.arrays import Ids
-from charrnn.errors import ConfigError, VocabularyError
-from charrnn.pages.coloured_text import Heatmap
+from charrnn.errors import ConfigError
+from charrnn.pages.coloured_text import ColouredText, Picture
+from charrnn.pages.scale import ACTIVITY
+from charrnn.pages.surprises import Surprises
 from charrnn.runtime import OnnxModel
 from charrnn.scores import ScoredBlock, Scores, score_blocks
-from charrnn.writing.heatmap import heatmap_of
+from charrnn.writing.encoded_text import EncodedText
+from charrnn.writing.heatmap import picture_for
 from charrnn.writing.input import decoded, read_blocks, source_name
 from charrnn.writing.options import Options
 from charrnn.writing.output import say, say_why_slow, standard_output
+from charrnn.writing.progress import with_progress
+from charrnn.writing.units_report import MAX_CHARS, UnitsReport, check_unit, chosen_unit, look
 
 __all__ = ["write_scores"]
 
 
 def write_scores(options: Options, load: Callable[[Options], OnnxModel]) -> None:
-    """Write the scores of the text that `options` name to standard output, and its heatmap to a file.
+    """Write the scores of the text that `options` name, and what units see in it, to standard output; and its picture.
 
     load: called once the options are checked. Raises CharRNNError.
     """
     assert options.score is not None
-    heatmap = None if options.heatmap is None else heatmap_of(options.heatmap)
-    if options.heatmap is not None and _is_one_file(options.heatmap, options.score):
-        raise ConfigError(f"--heatmap {options.heatmap} would replace the text: name another file")
+    picture = _picture(options)
+    unit = chosen_unit(options)
     model = load(options)
+    if unit is not None:
+        check_unit(unit, model)
     source = source_name(options.score, "text")
-    text = _Encoded(model, source, decoded(read_blocks(options.score, source), source), options.skip_unknown)
-    begin = time.perf_counter()
-    blocks: Iterable[ScoredBlock] = score_blocks(model, text)
-    if heatmap is not None:
-        blocks = heatmap.collect(blocks, model.vocabulary.characters, first=lambda: text.first)
-    if sys.stderr is not None and sys.stderr.isatty() and not options.quiet:
-        blocks = _with_progress(blocks)
-    scores = Scores.of(blocks)
-    seconds = time.perf_counter() - begin
+    text = EncodedText(
+        model, source, decoded(read_blocks(options.score, source), source), options.skip_unknown, keep=MAX_CHARS
+    )
+    surprises = Surprises(model.vocabulary.characters, picture.max_chars if picture else 0)
+    scores, seconds = _score(model, text, surprises, options)
     if text.left_out and not options.quiet:
         say(f"left out of {source}: {text.left_out:,} characters that the model has never seen")
+    asked = options.units or unit is not None
+    report = look(model, text.beginning, scores.characters + 1, unit, options) if asked else None
     with standard_output() as out:
-        out(_as_json(scores, options.score, seconds) if options.json else _as_table(scores))
+        out(_as_json(scores, report, options.score, seconds) if options.json else _as_table(scores, report))
     if options.verbose:
         say(f"{scores.characters:,} characters in {seconds:.2f} s: {scores.characters / seconds:,.0f} a second")
         say_why_slow(model.why_single_steps)
-    if heatmap is not None:
-        _write_heatmap(heatmap, scores, options)
+    if picture is not None:
+        title = f"{options.score} · {options.model}"
+        coloured = surprises.text(title, scores) if report is None else report.text(title, model, picture.max_chars)
+        _write_picture(picture, coloured, options)
+
+
+def _picture(options: Options) -> Picture | None:
+    if options.heatmap is None:
+        return None
+    picture = picture_for(options.heatmap)
+    if _is_one_file(options.heatmap, options.score or ""):
+        raise ConfigError(f"--heatmap {options.heatmap} would replace the text: name another file")
+    return picture
 
 
 def _is_one_file(one: str, other: str) -> bool:
@@ -61,57 +74,34 @@ def _is_one_file(one: str, other: str) -> bool:
         return False
 
 
-class _Encoded(Iterable[Ids]):
-    """The ids of a text, a piece at a time; what it has seen of the text stands in its attributes."""
+def _score(model: OnnxModel, text: EncodedText, surprises: Surprises, options: Options) -> tuple[Scores, float]:
+    """The scores of `text`, and the seconds that they took; `surprises` sees them all."""
+    begin = time.perf_counter()
+    nats, characters = 0.0, 0
 
-    def __init__(self, model: OnnxModel, source: str, pieces: Iterable[str], skip_unknown: bool) -> None:
-        self._model, self._source, self._pieces, self._skip = model, source, pieces, skip_unknown
-        self.first: int | None = None
-        """The id of the text's first character, which is not scored."""
-        self.left_out = 0
-        """Unknown characters that were skipped."""
+    def told(block: ScoredBlock) -> str:
+        nonlocal nats, characters
+        nats += float(block.nats.sum(dtype=np.float64))
+        characters += len(block.ids)
+        return f"{characters / 1e6:.1f} million characters, {nats / characters / math.log(2):.3f} bpc so far"
 
-    def __iter__(self) -> Iterator[Ids]:
-        """Raises VocabularyError for an unknown character that is not to be skipped."""
-        position = 0
-        for piece in self._model.normaliser.stream(self._pieces):
-            try:
-                ids = self._model.vocabulary.encode(piece, skip_unknown=self._skip, position=position)
-            except VocabularyError as error:
-                raise VocabularyError(f"{self._source}: {error} (--skip-unknown)") from error
-            position += len(piece)
-            self.left_out += len(piece) - len(ids)
-            if self.first is None and len(ids):
-                self.first = int(ids[0])
-            yield ids
+    blocks: Iterable[ScoredBlock] = score_blocks(model, text)
+    blocks = surprises.collect(blocks, first=lambda: int(text.beginning[0]))
+    scores = Scores.of(with_progress(blocks, told, quiet=options.quiet))
+    return scores, time.perf_counter() - begin
 
 
-def _with_progress(blocks: Iterable[ScoredBlock]) -> Iterator[ScoredBlock]:
-    """Pass `blocks` on, and after each show on one line of the terminal what was scored so far."""
-    nats, characters, line = 0.0, 0, ""
-    try:
-        for block in blocks:
-            nats += float(block.nats.sum(dtype=np.float64))
-            characters += len(block.ids)
-            line = f"{characters / 1e6:.1f} million characters, {nats / characters / math.log(2):.3f} bpc so far"
-            print(f"\r{line}", end="", file=sys.stderr, flush=True)
-            yield block
-    finally:  # what comes next, an error too, stands alone on its line
-        if line:
-            print(f"\r{' ' * len(line)}\r", end="", file=sys.stderr, flush=True)
-
-
-def _as_table(scores: Scores) -> str:
+def _as_table(scores: Scores, report: UnitsReport | None) -> str:
     return (
         f"characters  {scores.characters:,}\n"
         f"loss        {scores.loss_nats:.5f} nats\n"
         f"bpc         {scores.bpc:.5f}\n"
         f"perplexity  {scores.perplexity:.5g}\n"
         f"accuracy    {scores.accuracy:.2%}\n"
-    )
+    ) + (report.as_table() if report else "")
 
 
-def _as_json(scores: Scores, path: str, seconds: float) -> str:
+def _as_json(scores: Scores, report: UnitsReport | None, path: str, seconds: float) -> str:
     facts: dict[str, Any] = {
         "text": path,
         "characters": scores.characters,
@@ -125,12 +115,13 @@ def _as_json(scores: Scores, path: str, seconds: float) -> str:
     finite = {
         name: None if isinstance(fact, float) and not math.isfinite(fact) else fact for name, fact in facts.items()
     }
-    return json.dumps(finite) + "\n"
+    return json.dumps(finite | ({"units": report.as_json()} if report else {})) + "\n"
 
 
-def _write_heatmap(heatmap: Heatmap, scores: Scores, options: Options) -> None:
-    heatmap.write(f"{options.score} · {options.model}", scores)
+def _write_picture(picture: Picture, text: ColouredText, options: Options) -> None:
+    shown = picture.write(text)
     if not options.quiet:
-        shown = len(heatmap.shown)
-        only = f" (its first {shown:,} characters)" if shown < scores.characters + 1 else ""
-        say(f"{options.heatmap}: the text coloured by its surprise{only}")
+        only = "" if shown.is_whole else f" (its first {shown.shown:,} characters)"
+        units = "unit " + options.unit if options.unit is not None else "units"
+        what = f"the activity of {units}" if shown.scale is ACTIVITY else "its surprise"
+        say(f"{options.heatmap}: the text coloured by {what}{only}")

@@ -17,7 +17,8 @@ from matplotlib.image import imread
 from charrnn import OnnxModel
 from charrnn.cli.common import EXIT_USER_ERROR
 from charrnn.cli.sample import main
-from charrnn.pages.coloured_text import COLOURS, colour_of
+from charrnn.pages.coloured_text import COLOURS
+from charrnn.pages.scale import SURPRISE
 from charrnn.runtime.scoring import score
 from charrnn.scores import score_blocks
 from tests.cli.test_sample import COMMAND, drain, only_line, run
@@ -229,7 +230,16 @@ def test_a_page_has_nothing_that_a_browser_would_obey(tmp_path: Path) -> None:
 
 
 def test_colours_are_whole_bits() -> None:
-    assert [colour_of(bits) for bits in (None, -0.0, 0.99, 1.0, 7.9, 8.0, 1e30, math.inf)] == [0, 0, 0, 1, 7, 8, 8, 8]
+    assert [SURPRISE.index(bits) for bits in (None, -0.0, 0.99, 1.0, 7.9, 8.0, 1e30, math.inf)] == [
+        0,
+        0,
+        0,
+        1,
+        7,
+        8,
+        8,
+        8,
+    ]
 
 
 def test_ink_is_readable_on_every_colour() -> None:
@@ -272,7 +282,7 @@ def test_a_picture_has_the_colours_of_the_surprises(path: Path, tmp_path: Path) 
     pixels = picture_of(path, TEXT, tmp_path)
     model = OnnxModel.load(path)
     (block,) = score_blocks(model, [model.vocabulary.encode(TEXT)])
-    expected = {colour_of(float(nats) / math.log(2)) for nats in block.nats}
+    expected = {SURPRISE.index(float(nats) / math.log(2)) for nats in block.nats}
     legend_rows = 150  # the head of the picture, which shows all of them
     text = (pixels[legend_rows:, :, :3] * 255).round().astype(int)
     for n, colour in enumerate(COLOURS[1:], start=1):

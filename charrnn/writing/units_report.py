@@ -1,0 +1,145 @@
+"""charrnn-sample --score FILE --units: which units a simple property of the text explains, and their pictures."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from charrnn.arrays import Ids
+from charrnn.errors import ConfigError
+from charrnn.pages.coloured_text import ColouredCharacter, ColouredText, Passage
+from charrnn.pages.scale import ACTIVITY
+from charrnn.runtime import OnnxModel
+from charrnn.runtime.tracing import trace_ids
+from charrnn.units import Correlations, Finding, Unit, activity_of, kind_of, values_of
+from charrnn.writing.options import Options
+from charrnn.writing.output import say
+from charrnn.writing.progress import with_progress
+
+__all__ = ["MAX_CHARS", "UnitsReport", "chosen_unit", "look"]
+
+MAX_CHARS = 200_000
+"""Characters at the beginning of a text in which units are looked at: one stream, so that takes up to a minute."""
+_UNEXPLAINED = 3
+"""Units that are told although nothing explains them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitsReport:
+    """What units see in a text."""
+
+    ids: Ids
+    """The text's beginning, in which they were looked at."""
+    chars: int
+    """Characters of the whole text."""
+    findings: list[Finding]
+
+    def as_table(self) -> str:
+        """A line for each finding, after an empty one and a head."""
+        first = "" if len(self.ids) == self.chars else "first "
+        head = f"\nunits in the {first}{len(self.ids):,} characters\n"
+        columns = f"{'unit':<10}{'what explains it':<25}{'r':>6}{'r²':>7}  variance\n"
+        return head + columns + "".join(map(_line, self.findings))
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for a JSON object; property and r are null where nothing explains a unit."""
+        return {
+            "characters": len(self.ids),
+            "found": [
+                {
+                    "unit": str(each.unit),
+                    "property": each.name,
+                    "r": each.r if each.name else None,
+                    "r2": each.r2 if each.name else None,
+                    "variance": each.variance,
+                }
+                for each in self.findings
+            ],
+        }
+
+    def text(self, title: str, model: OnnxModel, max_chars: int) -> ColouredText:
+        """The beginning of the text, by each of the units once; it is traced again, as far as it is shown.
+
+        max_chars: of all passages together. Raises ConfigError where there is no unit to show.
+        """
+        headings = self._headings()
+        if not headings:
+            raise ConfigError(
+                "no unit of the model ever changes in this text: there is none to show, leave out --heatmap"
+            )
+        ids = self.ids[: max_chars // len(headings)]
+        characters = model.vocabulary.decode(ids)
+        activities = _activities(model, ids, list(headings))
+        passages = [
+            Passage(heading, [*map(ColouredCharacter, characters, activity.tolist())])
+            for heading, activity in zip(headings.values(), activities, strict=True)
+        ]
+        first = "" if len(self.ids) == self.chars else f" · units in its first {len(self.ids):,}"
+        return ColouredText(
+            title=title,
+            facts=f"{self.chars:,} characters{first}",
+            scale=ACTIVITY,
+            passages=passages,
+            chars=self.chars,
+        )
+
+    def _headings(self) -> dict[Unit, str]:
+        """Of each unit once, with the properties that were found to explain it."""
+        said: dict[Unit, list[str]] = {}
+        for each in self.findings:
+            said.setdefault(each.unit, []).append(f"{each.name}, r {each.r:+.2f}" if each.name else _NOTHING)
+        return {unit: f"unit {unit} · {' · '.join(what[:_NAMED])}" for unit, what in said.items()}
+
+
+_NOTHING = "none of these"
+_NAMED = 2
+"""Properties in a heading at most."""
+
+
+def chosen_unit(options: Options) -> Unit | None:
+    """The unit of --unit. Raises ConfigError where it is spelled wrongly."""
+    return None if options.unit is None else Unit.parse(options.unit)
+
+
+def check_unit(unit: Unit, model: OnnxModel) -> None:
+    """Raises ConfigError where `model` has no such unit."""
+    unit.check(*model.state_sizes[kind_of(model.state_sizes)])
+
+
+def look(model: OnnxModel, ids: Ids, chars: int, unit: Unit | None, options: Options) -> UnitsReport:
+    """Look at all units, or at `unit`, while the model reads `ids`, the beginning of a text of so many `chars`."""
+    begin = time.perf_counter()
+    L, H = model.state_sizes[kind_of(model.state_sizes)]
+    correlations = Correlations(L, H, values_of(model.vocabulary.decode(ids)))
+
+    def told(activity: npt.NDArray[np.float32]) -> str:
+        return f"units: {(correlations.chars + len(activity)) / len(ids):.0%} looked at"
+
+    for activity in with_progress(_traced(model, ids), told, quiet=options.quiet):
+        correlations.add(activity)
+    if options.verbose:
+        say(f"units of {len(ids):,} characters in {time.perf_counter() - begin:.2f} s")
+    if unit is not None:
+        findings = correlations.of_unit(unit) or [Finding(unit, correlations.variance(unit))]
+    else:
+        findings = correlations.best_of_each() + correlations.unexplained(_UNEXPLAINED)
+    return UnitsReport(ids=ids, chars=chars, findings=findings)
+
+
+def _traced(model: OnnxModel, ids: Ids) -> Iterator[npt.NDArray[np.float32]]:
+    """The activity of all units [T, L, H], a block after the other."""
+    return map(activity_of, trace_ids(model, ids))
+
+
+def _activities(model: OnnxModel, ids: Ids, units: list[Unit]) -> npt.NDArray[np.float32]:
+    """That of each of `units`, [units, T]."""
+    layers, numbers = zip(*units, strict=True)
+    return np.concatenate([activity[:, layers, numbers] for activity in _traced(model, ids)]).T
+
+
+def _line(finding: Finding) -> str:
+    known = f"{finding.r:+6.2f}{finding.r2:7.2f}" if finding.name else " " * 13
+    return f"{finding.unit!s:<10}{finding.name or _NOTHING:<25}{known}  {finding.variance:.3f}\n"
