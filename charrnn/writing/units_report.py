@@ -21,7 +21,7 @@ from charrnn.writing.progress import with_progress
 
 __all__ = ["MAX_CHARS", "UnitsReport", "chosen_unit", "look"]
 
-MAX_CHARS = 200_000
+MAX_CHARS = 100_000
 """Characters at the beginning of a text in which units are looked at: one stream, so that takes up to a minute."""
 _UNEXPLAINED = 3
 """Units that are told although nothing explains them."""

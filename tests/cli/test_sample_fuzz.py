@@ -74,9 +74,10 @@ FLAGS = st.one_of(
     with_value("seed", st.sampled_from(NUMBERS)),
     with_value("score", PATHS),
     with_value("heatmap", st.sampled_from(["out.html", "out.png", "out", ".", "", "missing/out.html"])),
-    st.sampled_from(["--skip-unknown", "--interactive", "--json", "--quiet", "--verbose", "--lenght", "-x"]).map(
-        lambda flag: [flag]
-    ),
+    with_value("unit", st.sampled_from(["0:0", "0:6", "0:7", "1:0", "x", "", "-1:0", "٣:1", "9" * 5000 + ":1"])),
+    st.sampled_from(
+        ["--skip-unknown", "--units", "--interactive", "--json", "--quiet", "--verbose", "--lenght", "-x"]
+    ).map(lambda flag: [flag]),
     TEXTS.map(lambda text: [text]),
 )
 

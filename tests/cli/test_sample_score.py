@@ -192,10 +192,10 @@ class Page(html.parser.HTMLParser):
                 self.characters[-1] = css, title, content + data
 
 
-def page_of(model: Path, content: str, tmp_path: Path) -> Page:
+def page_of(model: Path, content: str, tmp_path: Path, *flags: str) -> Page:
     file, out = tmp_path / "scored.txt", tmp_path / "made" / "heat.html"
     file.write_bytes(content.encode())
-    assert main([str(model), "--score", str(file), "--heatmap", str(out), "--quiet"]) == 0
+    assert main([str(model), "--score", str(file), "--heatmap", str(out), "--quiet", *flags]) == 0
     return Page(out.read_text())
 
 
@@ -227,34 +227,6 @@ def test_a_page_has_nothing_that_a_browser_would_obey(tmp_path: Path) -> None:
     assert page.attributes <= {"lang", "charset", "http-equiv", "content", "name", "class", "title"}
     shown = hostile.replace("\u202e", "‹202E›").replace("\x07", "‹0007›").replace("\r", "‹000D›")
     assert page.plain.startswith(shown * 20)
-
-
-def test_colours_are_whole_bits() -> None:
-    assert [SURPRISE.index(bits) for bits in (None, -0.0, 0.99, 1.0, 7.9, 8.0, 1e30, math.inf)] == [
-        0,
-        0,
-        0,
-        1,
-        7,
-        8,
-        8,
-        8,
-    ]
-
-
-def test_ink_is_readable_on_every_colour() -> None:
-    """WCAG's contrast: 4.5 is asked for. And each colour is darker than the one before, for who sees no hues."""
-
-    def luminance(colour: str) -> float:
-        channels = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-        linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
-        return float(linear @ [0.2126, 0.7152, 0.0722])
-
-    from charrnn.pages.coloured_text import INK
-
-    light = [luminance(colour) for colour in COLOURS]
-    assert light == sorted(light, reverse=True)
-    assert (light[-1] + 0.05) / (luminance(INK) + 0.05) == pytest.approx(5.8, abs=0.05)
 
 
 def test_a_page_of_a_long_text_shows_its_beginning(
