@@ -18,6 +18,8 @@ __all__ = ["LEAST_R2", "Correlations", "Finding"]
 
 LEAST_R2 = 0.1
 """A property that explains less of every unit is told of none."""
+_LEAST_SWING = 1e-3
+"""Variance below which a unit is not worth a look; one has it that goes from 0 to 1 at a character in a thousand."""
 _LEAST_VARIANCE = 1e-9
 """What rounding makes of a unit that never changes is below: it has no correlation."""
 
@@ -76,16 +78,15 @@ class Correlations:
 
     def best_of_each(self) -> list[Finding]:
         """For each property the unit that it explains best, if by `LEAST_R2`; what explains most first."""
-        if not self.chars:
-            return []
-        best = (self._finding(p, int(np.abs(row).argmax())) for p, row in enumerate(self._r))
+        visible = np.where(self._variance >= _LEAST_SWING, np.abs(self._r), 0)
+        best = (self._finding(p, int(row.argmax())) for p, row in enumerate(visible))
         return sorted((each for each in best if each.r2 >= LEAST_R2), key=_by_r2)
 
     def unexplained(self, count: int) -> list[Finding]:
         """Of the units that no property explains by `LEAST_R2`, the `count` of highest variance."""
         most: Floats = (self._r**2).max(axis=0, initial=0.0)
         places = np.argsort(-self._variance, kind="stable")
-        places = places[(most[places] < LEAST_R2) & (self._variance[places] >= _LEAST_VARIANCE)]
+        places = places[(most[places] < LEAST_R2) & (self._variance[places] >= _LEAST_SWING)]
         return [Finding(self._unit(int(place)), float(self._variance[place])) for place in places[:count]]
 
     def variance(self, unit: Unit) -> float:

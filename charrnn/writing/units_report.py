@@ -68,7 +68,7 @@ class UnitsReport:
         headings = self._headings()
         if not headings:
             raise ConfigError(
-                "no unit of the model ever changes in this text: there is none to show, leave out --heatmap"
+                "no unit changes enough in this text to be worth a look: name one, with --unit L:N, or leave out --heatmap"
             )
         ids = self.ids[: max_chars // len(headings)]
         characters = model.vocabulary.decode(ids)
@@ -94,7 +94,7 @@ class UnitsReport:
         return {unit: f"unit {unit} · {' · '.join(what[:_NAMED])}" for unit, what in said.items()}
 
 
-_NOTHING = "none of these"
+_NOTHING = "nothing known"
 _NAMED = 2
 """Properties in a heading at most."""
 
