@@ -4,7 +4,7 @@ The graph in the file is one step: it reads one character of each text, and retu
 new state, which is what the model remembers of the texts until the next step.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +31,9 @@ __all__ = ["OnnxModel"]
 
 _MIN_SCAN_CHARS = 64
 """Shorter texts are read without a Scan: to open its session, once, takes as long as 100 to 500 steps."""
+
+_PIECE_CHARS = 2**16
+"""A long text is encoded in such pieces."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -144,12 +147,22 @@ class OnnxModel(StepModel):
         """
         return joined_trace(self, encode_prompt(self, text))
 
-    def trace_blocks(self, text: str) -> Iterator[Trace]:
-        """The same as `trace`, of a piece of the text after the other, in bounded memory: a few MB each.
+    def trace_blocks(self, text: Iterable[str]) -> Iterator[Trace]:
+        """The same as `trace`, a block after the other of a few MB each, in memory that is bounded.
 
-        Raises VocabularyError at the call.
+        text: a text, or pieces of it, cut anywhere, such as the lines of an open file.
+        Raises VocabularyError where it comes to a character that the model lacks.
         """
-        return trace_ids(self, encode_prompt(self, text))
+        pieces = (
+            (text[i : i + _PIECE_CHARS] for i in range(0, len(text), _PIECE_CHARS)) if isinstance(text, str) else text
+        )
+        return trace_ids(self, self._encoded(pieces))
+
+    def _encoded(self, pieces: Iterable[str]) -> Iterator[Ids]:
+        position = 0
+        for piece in self.normaliser.stream(pieces):
+            yield self.vocabulary.encode(piece, position=position)
+            position += len(piece)
 
     def _write_chunk(
         self, token: Ids, state: State, noise: Noise, config: SamplingConfig

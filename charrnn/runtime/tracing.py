@@ -4,7 +4,7 @@ The text is read as one stream, never as several side by side as a score is: a u
 open remembers a character that may lie any number of characters back.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -36,22 +36,41 @@ class Traceable(Protocol):
         """Read `tokens` [T, batch]: the state after each, [T, L, batch, H] for each kind."""
 
 
-def trace_ids(model: Traceable, ids: Ids) -> Iterator[Trace]:
-    """Trace the text whose characters are `ids` [T], each below V: blocks, in order, none for an empty text."""
+def trace_ids(model: Traceable, pieces: Iterable[Ids]) -> Iterator[Trace]:
+    """Trace the text whose ids, each below V, are `pieces` [T] one after the other, cut anywhere; the cuts do not show.
+
+    Yields blocks, in order, none for an empty text.
+    """
     sizes = model.state_sizes
     at_once = max(_MIN_BLOCK_CHARS, _BLOCK_NUMBERS // sum(L * H for L, H in sizes.values()))
     state = model.initial_state(1)
-    for start in range(0, len(ids), at_once):
-        states = model.follow(ids[start : start + at_once, None].astype(np.int64), state)
+    for ids in _blocks(pieces, at_once):
+        states = model.follow(ids[:, None].astype(np.int64), state)
         state = tuple(np.ascontiguousarray(part[-1]) for part in states)
         yield {name: part[:, :, 0] for name, part in zip(sizes, states, strict=True)}
+
+
+def _blocks(pieces: Iterable[Ids], size: int) -> Iterator[Ids]:
+    """The same ids in blocks of `size`, the last one shorter."""
+    held: list[Ids] = []
+    count = 0
+    for piece in pieces:
+        held.append(piece)
+        count += len(piece)
+        if count >= size:
+            ids = np.concatenate(held)
+            whole = count - count % size
+            yield from np.split(ids[:whole], range(size, whole, size))
+            held, count = [ids[whole:].copy()], count % size
+    if count:
+        yield np.concatenate(held)
 
 
 def joined_trace(model: Traceable, ids: Ids) -> Trace:
     """The blocks of `trace_ids` as one, whose arrays exist once only."""
     whole = {name: np.empty((len(ids), L, H), np.float32) for name, (L, H) in model.state_sizes.items()}
     done = 0
-    for block in trace_ids(model, ids):
+    for block in trace_ids(model, [ids]):
         for name, part in block.items():
             whole[name][done : done + len(part)] = part
         done += len(part)

@@ -68,7 +68,7 @@ class UnitsReport:
         headings = self._headings()
         if not headings:
             raise ConfigError(
-                "no unit changes enough in this text to be worth a look: name one, with --unit L:N, or leave out --heatmap"
+                "no unit changes enough in this text to be drawn: name one, with --unit L:N, or leave out --heatmap"
             )
         ids = self.ids[: max_chars // len(headings)]
         characters = model.vocabulary.decode(ids)
@@ -131,7 +131,7 @@ def look(model: OnnxModel, ids: Ids, chars: int, unit: Unit | None, options: Opt
 
 def _traced(model: OnnxModel, ids: Ids) -> Iterator[npt.NDArray[np.float32]]:
     """The activity of all units [T, L, H], a block after the other."""
-    return map(activity_of, trace_ids(model, ids))
+    return map(activity_of, trace_ids(model, [ids]))
 
 
 def _activities(model: OnnxModel, ids: Ids, units: list[Unit]) -> npt.NDArray[np.float32]:

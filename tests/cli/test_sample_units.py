@@ -192,7 +192,7 @@ def test_units_that_never_change(tmp_path: Path, text: Path, capfd: pytest.Captu
     assert main([str(path), "--score", str(text), "--units", "--heatmap", str(tmp_path / "a.html")]) == EXIT_USER_ERROR
     out, err = capfd.readouterr()
     assert out.endswith("variance\n")
-    assert "no unit changes enough in this text to be worth a look: name one" in only_line(err.encode()).decode()
+    assert "no unit changes enough in this text to be drawn: name one" in only_line(err.encode()).decode()
     assert not (tmp_path / "a.html").exists()
 
 

@@ -130,9 +130,26 @@ def test_short_texts(model: OnnxModel, text: str) -> None:
     assert len(list(model.trace_blocks(text))) == len(text)
 
 
-def test_the_text_is_normalised_and_what_the_model_lacks_is_refused_at_the_call(tmp_path: Path) -> None:
-    model = charrnn.load(HandMade(normaliser=[{"step": "lowercase"}]).save(tmp_path / "model.onnx"))
-    np.testing.assert_array_equal(model.trace("ABBA")["state"], model.trace("abba")["state"])
-    for trace in (model.trace, model.trace_blocks):
-        with pytest.raises(VocabularyError, match=r"'z' \(U\+007A\), first at position 1"):
-            trace("AZ")
+@pytest.mark.parametrize("size", [1, 3, 64, 149, 1000])
+def test_a_text_may_come_in_pieces(model: OnnxModel, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(tracing, "_BLOCK_NUMBERS", 7 * 70)
+    text = "".join(np.random.default_rng(2).choice(list(CHARACTERS), 150))
+    pieces = [text[i : i + size] for i in range(0, len(text), size)]
+    blocks = [block["state"] for block in model.trace_blocks(iter(["", *pieces, ""]))]
+    assert [len(block) for block in blocks] == [70, 70, 10]
+    np.testing.assert_array_equal(np.concatenate(blocks), model.trace(text)["state"])
+
+
+def test_the_text_is_normalised_and_what_the_model_lacks_is_refused(tmp_path: Path) -> None:
+    """In pieces, too: the position is that in the whole text."""
+    normaliser = [{"step": "lf"}, {"step": "lowercase"}]
+    model = charrnn.load(HandMade(normaliser=normaliser).save(tmp_path / "model.onnx"))
+    expected = model.trace("ab\nba")["state"]
+    np.testing.assert_array_equal(model.trace("AB\r\nBA")["state"], expected)
+    (block,) = model.trace_blocks(["AB\r", "\nBA"])
+    np.testing.assert_array_equal(block["state"], expected)
+    with pytest.raises(VocabularyError, match=r"'z' \(U\+007A\), first at position 1"):
+        model.trace("AZ")
+    for text in ("a" * 99_999 + "Z", ["a" * 99_999, "Z"]):
+        with pytest.raises(VocabularyError, match=r"'z' \(U\+007A\), first at position 99999"):
+            list(model.trace_blocks(text))
