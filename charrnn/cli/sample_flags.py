@@ -183,7 +183,9 @@ def _add_other_uses(group: _Group) -> None:
         help="with --score, find the units that a simple property of the text explains best, such as being in quotes",
     )
     group.add_argument(
-        "--unit", metavar="L:N", help="with --score, what explains unit N of layer L, both from 0, such as 0:217"
+        "--unit",
+        metavar="L:N,...",
+        help="with --score, what explains unit N of layer L, both from 0, such as 0:217; also of several units",
     )
 
 

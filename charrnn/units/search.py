@@ -72,9 +72,10 @@ class Correlations:
         self.chars += len(units)
 
     def of_unit(self, unit: Unit) -> list[Finding]:
-        """Every property with `unit`, the one that explains it best first."""
-        place = np.ravel_multi_index(unit, self._shape)
-        return sorted((self._finding(p, int(place)) for p in range(len(self._names))), key=_by_r2)
+        """Every property with `unit`, the one that explains it best first; nothing known where there is no property."""
+        place = int(np.ravel_multi_index(unit, self._shape))
+        found = sorted((self._finding(p, place) for p in range(len(self._names))), key=_by_r2)
+        return found or [Finding(unit, float(self._variance[place]))]
 
     def best_of_each(self) -> list[Finding]:
         """For each property the unit that it explains best, if by `LEAST_R2`; what explains most first."""
@@ -88,10 +89,6 @@ class Correlations:
         places = np.argsort(-self._variance, kind="stable")
         places = places[(most[places] < LEAST_R2) & (self._variance[places] >= _LEAST_SWING)]
         return [Finding(self._unit(int(place)), float(self._variance[place])) for place in places[:count]]
-
-    def variance(self, unit: Unit) -> float:
-        """Of the activity of `unit`."""
-        return float(self._variance[np.ravel_multi_index(unit, self._shape)])
 
     def _finding(self, p: int, place: int) -> Finding:
         return Finding(self._unit(place), float(self._variance[place]), self._names[p], float(self._r[p, place]))

@@ -21,7 +21,7 @@ from charrnn.writing.input import decoded, read_blocks, source_name
 from charrnn.writing.options import Options
 from charrnn.writing.output import say, say_why_slow, standard_output
 from charrnn.writing.progress import with_progress
-from charrnn.writing.units_report import MAX_CHARS, UnitsReport, check_unit, chosen_unit, look
+from charrnn.writing.units_report import MAX_CHARS, UnitsReport, check_units, chosen_units, look
 
 __all__ = ["write_scores"]
 
@@ -33,20 +33,19 @@ def write_scores(options: Options, load: Callable[[Options], OnnxModel]) -> None
     """
     assert options.score is not None
     picture = _picture(options)
-    unit = chosen_unit(options)
+    units = chosen_units(options)
     model = load(options)
-    if unit is not None:
-        check_unit(unit, model)
+    check_units(units, model)
     source = source_name(options.score, "text")
     text = EncodedText(
         model, source, decoded(read_blocks(options.score, source), source), options.skip_unknown, keep=MAX_CHARS
     )
-    surprises = Surprises(model.vocabulary.characters, picture.max_chars if picture else 0)
+    asked = options.units or bool(units)
+    surprises = Surprises(model.vocabulary.characters, picture.max_chars if picture and not asked else 0)
     scores, seconds = _score(model, text, surprises, options)
     if text.left_out and not options.quiet:
         say(f"left out of {source}: {text.left_out:,} characters that the model has never seen")
-    asked = options.units or unit is not None
-    report = look(model, text.beginning, scores.characters + 1, unit, options) if asked else None
+    report = look(model, text.beginning, scores.characters + 1, units, options) if asked else None
     with standard_output() as out:
         out(_as_json(scores, report, options.score, seconds) if options.json else _as_table(scores, report))
     if options.verbose:

@@ -19,7 +19,7 @@ from charrnn.writing.options import Options
 from charrnn.writing.output import say
 from charrnn.writing.progress import with_progress
 
-__all__ = ["MAX_CHARS", "UnitsReport", "chosen_unit", "look"]
+__all__ = ["MAX_CHARS", "UnitsReport", "check_units", "chosen_units", "look"]
 
 MAX_CHARS = 100_000
 """Characters at the beginning of a text in which units are looked at: one stream, so that takes up to a minute."""
@@ -99,18 +99,19 @@ _NAMED = 2
 """Properties in a heading at most."""
 
 
-def chosen_unit(options: Options) -> Unit | None:
-    """The unit of --unit. Raises ConfigError where it is spelled wrongly."""
-    return None if options.unit is None else Unit.parse(options.unit)
+def chosen_units(options: Options) -> list[Unit]:
+    """The units of --unit, none where it is not given. Raises ConfigError where one is spelled wrongly."""
+    return [] if options.unit is None else [*map(Unit.parse, options.unit.split(","))]
 
 
-def check_unit(unit: Unit, model: OnnxModel) -> None:
-    """Raises ConfigError where `model` has no such unit."""
-    unit.check(*model.state_sizes[kind_of(model.state_sizes)])
+def check_units(units: list[Unit], model: OnnxModel) -> None:
+    """Raises ConfigError where `model` lacks one of them."""
+    for unit in units:
+        unit.check(*model.state_sizes[kind_of(model.state_sizes)])
 
 
-def look(model: OnnxModel, ids: Ids, chars: int, unit: Unit | None, options: Options) -> UnitsReport:
-    """Look at all units, or at `unit`, while the model reads `ids`, the beginning of a text of so many `chars`."""
+def look(model: OnnxModel, ids: Ids, chars: int, units: list[Unit], options: Options) -> UnitsReport:
+    """Look at `units`, none for all, while the model reads `ids`, the beginning of a text of so many `chars`."""
     begin = time.perf_counter()
     L, H = model.state_sizes[kind_of(model.state_sizes)]
     correlations = Correlations(L, H, values_of(model.vocabulary.decode(ids)))
@@ -122,10 +123,10 @@ def look(model: OnnxModel, ids: Ids, chars: int, unit: Unit | None, options: Opt
         correlations.add(activity)
     if options.verbose:
         say(f"units of {len(ids):,} characters in {time.perf_counter() - begin:.2f} s")
-    if unit is not None:
-        findings = correlations.of_unit(unit) or [Finding(unit, correlations.variance(unit))]
-    else:
+    if not units:
         findings = correlations.best_of_each() + correlations.unexplained(_UNEXPLAINED)
+    else:
+        findings = [each for unit in units for each in correlations.of_unit(unit)]
     return UnitsReport(ids=ids, chars=chars, findings=findings)
 
 

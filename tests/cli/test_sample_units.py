@@ -108,6 +108,15 @@ def test_one_unit_with_every_property(path: Path, text: Path) -> None:
     assert "in single quotes" not in in_text
 
 
+def test_several_units_in_the_order_that_they_are_named(path: Path, tmp_path: Path) -> None:
+    page = page_of(path, TEXT, tmp_path, "--unit", "1:6,0:3", "--json")
+    content = (tmp_path / "made" / "heat.html").read_text()
+    assert re.findall("<h2>unit ([^ ]+) · ", content) == ["1:6", "0:3"]
+    trace = charrnn.load(path).trace(TEXT)["state"]
+    expected = [f"{each:+.2f}" for layer, number in ((1, 6), (0, 3)) for each in trace[:, layer, number]]
+    assert [title for _, title, _ in page.characters] == expected
+
+
 def test_only_the_beginning_of_a_long_text_is_looked_at(
     path: Path, text: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -122,14 +131,13 @@ def test_only_the_beginning_of_a_long_text_is_looked_at(
     assert re.search(r"units of 300 characters in [\d.]+ s\n", capfd.readouterr().err)
 
 
-@pytest.mark.parametrize("unit", ["2:0", "0:7", "x"])
+@pytest.mark.parametrize("unit", ["2:0", "0:7", "x", "0:3,x", "1:1,2:0", "0:3,"])
 def test_a_unit_that_is_none_is_refused_before_the_text_is_read(path: Path, unit: str) -> None:
     result = run(path, "--score", "missing.txt", "--unit", unit)
     assert result.returncode == EXIT_USER_ERROR
-    reason = (
-        "'x' is no LAYER:NUMBER" if unit == "x" else f"{unit}: the model has 2 layers of 7: name one from 0:0 to 1:6"
-    )
-    assert f"unit {reason}" in only_line(result.stderr).decode()
+    wrong = unit.split(",")[-1]
+    none, lacking = f"{wrong!r} is no LAYER:NUMBER", f"{wrong}: the model has 2 layers of 7: name one from 0:0 to 1:6"
+    assert f"unit {lacking if ':' in wrong else none}" in only_line(result.stderr).decode()
     assert result.stdout == b""
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from charrnn.units import LEAST_R2, Correlations, Unit
+from charrnn.units import LEAST_R2, Correlations, Finding, Unit
 
 L, H, T = 2, 5, 1000
 
@@ -50,7 +50,6 @@ def test_the_figures_are_numpy_s(cuts: list[int]) -> None:
             assert each.r == pytest.approx(np.corrcoef(one, values[each.name])[0, 1], abs=1e-9)
             assert each.r2 == each.r**2
             assert each.variance == pytest.approx(one.var(), rel=1e-9)
-        assert sums.variance(unit) == findings[0].variance
 
 
 def test_planted_units_are_found() -> None:
@@ -98,8 +97,9 @@ def test_the_threshold() -> None:
 def test_without_properties_and_without_text() -> None:
     sums = Correlations(L, H, {})
     sums.add(planted()[0])
-    assert sums.best_of_each() == sums.of_unit(Unit(0, 0)) == []
+    assert sums.best_of_each() == []
+    assert sums.of_unit(Unit(1, 0)) == sums.unexplained(1)
     assert [each.unit for each in sums.unexplained(1)] == [Unit(1, 0)]
     empty = Correlations(1, 3, {})
     assert empty.best_of_each() == empty.unexplained(3) == []
-    assert empty.variance(Unit(0, 0)) == 0
+    assert empty.of_unit(Unit(0, 0)) == [Finding(Unit(0, 0), 0.0)]
