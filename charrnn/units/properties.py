@@ -78,7 +78,7 @@ def _depth_of_brackets(text: str) -> Values:
 PROPERTIES: Mapping[str, Property] = {
     "in double quotes": _within(rf"""(["“«](?:[^"”»\n]|{_SAME_PARAGRAPH})*+)"""
                                 r"""["”»]?"""),
-    "in single quotes": _within(rf"""((?<!\w)['‘](?=\S)(?:[^'’\n]|(?<=\w)['’](?=\w)|{_SAME_PARAGRAPH})*+)"""
+    "in single quotes": _within(rf"""((?<!\w)['‘](?:[^'’\n]|(?<=\w)['’](?=\w)|{_SAME_PARAGRAPH})*+)"""
                                 r"""['’]?"""),
     "in triple quotes": _within(r'''("""(?:[^"]|"(?!""))*+|\'\'\'(?:[^\']|\'(?!\'\'))*+)(?:"""|\'\'\')?'''),
     "in a comment (#)": _within(r"(#[^\n]*)"),

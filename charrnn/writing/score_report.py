@@ -121,6 +121,6 @@ def _write_picture(picture: Picture, text: ColouredText, options: Options) -> No
     shown = picture.write(text)
     if not options.quiet:
         only = "" if shown.is_whole else f" (its first {shown.shown:,} characters)"
-        units = "unit " + options.unit if options.unit is not None else "units"
+        units = "units" if options.unit is None or "," in options.unit else "a unit"
         what = f"the activity of {units}" if shown.scale is ACTIVITY else "its surprise"
         say(f"{options.heatmap}: the text coloured by {what}{only}")

@@ -125,7 +125,7 @@ def test_only_the_beginning_of_a_long_text_is_looked_at(
     assert main([*flags, "--unit", "0:3"]) == 0
     out, err = capfd.readouterr()
     assert "\nunits in the first 300 characters\n" in out
-    assert err.endswith("text.html: the text coloured by the activity of unit 0:3 (its first 300 characters)\n")
+    assert err.endswith("text.html: the text coloured by the activity of a unit (its first 300 characters)\n")
     assert f"{len(TEXT)} characters · units in its first 300" in text.with_suffix(".html").read_text()
     assert main([*flags, "--units", "--verbose"]) == 0
     assert re.search(r"units of 300 characters in [\d.]+ s\n", capfd.readouterr().err)

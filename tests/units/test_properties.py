@@ -14,7 +14,7 @@ SMALL = [
     ("in double quotes", '"a~|~|b', "1110000"),
     ("in single quotes", "a 'b c' d", "001111000"),
     ("in single quotes", "don't 'can't' its' x", "00000011111100000000"),
-    ("in single quotes", "‘a’ 'b|c' ' d", "1100111100000"),
+    ("in single quotes", "‘a’ 'b|c' ' d", "1100111100111"),
     ("in single quotes", "f('a', '')", "0011000100"),
     ("in single quotes", "'a||b 'c'", "110000110"),
     ("in triple quotes", 'a """b "c" ||d""" e', "0011111111111100000"),
