@@ -443,6 +443,8 @@ def test_help_names_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
         "interactive",
         "score",
         "heatmap",
+        "units",
+        "unit",
         "json",
         "quiet",
         "verbose",
