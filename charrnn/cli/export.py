@@ -1,19 +1,22 @@
-"""charrnn-export: write the ONNX model of a run's checkpoint, whole or in fewer bytes."""
+"""charrnn-export: write the ONNX model of a run's checkpoint, whole or in fewer bytes, or a page to write with it."""
 
 import sys
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from charrnn.cli.common import exit_status
+from charrnn.cli.export_page import page_of_file, size, write_page
 from charrnn.cli.flags import parse_flags
 from charrnn.console import tell
 from charrnn.errors import ConfigError, CorpusError, RunError, first_line
 from charrnn.files import looking_at
 from charrnn.garbage import no_garbage_collection
+from charrnn.pages.writing_page import title_of
 
 if TYPE_CHECKING:
     from charrnn.export import Weights
@@ -31,9 +34,12 @@ class ExportOptions:
     """What is exported, and where to."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """Run directory, as training made it."""
+    """Run directory, as training made it; for --page also a model.onnx, which goes into the page as it is."""
     checkpoint: str = "best"
     """best, latest, or the name of a checkpoint in the run, such as step-00001000."""
+    page: Path | None = None
+    """HTML file to write instead of a model: one page with the model inside (int8 unless a flag says otherwise), which
+    opens in a browser by a double click."""
     output: Path | None = None
     """File to write; default: model.onnx in the run directory, or model-int8.onnx, model-int4.onnx,
     model-float16.onnx."""
@@ -47,11 +53,15 @@ class ExportOptions:
     def __post_init__(self) -> None:
         if self.quantize and self.float16:
             raise ConfigError(f"--float16 and --quantize {self.quantize} exclude each other: choose one")
+        if self.page and self.output:
+            raise ConfigError("--page and --output exclude each other: choose one, and run the command for each")
+        if self.page and self.quantize == "int4":
+            raise ConfigError("--quantize int4 uses an operator that the page lacks: leave it out (int8), or --float16")
 
     @property
     def weights(self) -> "Weights":
         """How the file keeps the weights."""
-        return self.quantize or ("float16" if self.float16 else "float32")
+        return self.quantize or ("float16" if self.float16 else "int8" if self.page else "float32")
 
 
 def main() -> None:
@@ -67,6 +77,13 @@ def run(arguments: Sequence[str]) -> int:
         prog="charrnn-export",
         description="Write the ONNX model of a run's checkpoint, checked against torch.",
     )
+    if options.page:
+        with looking_at(options.run):
+            is_model = options.run.is_file()
+        if is_model:
+            _check_goes_in_as_it_is(options)
+            page_of_file(options.run, options.page)
+            return 0
     try:
         _export(options)
     except Exception as error:
@@ -86,22 +103,29 @@ def _export(options: ExportOptions) -> None:
 
     directory = RunDirectory(options.run)
     weights = options.weights
-    output = options.output or directory.model.with_name(
-        "model.onnx" if weights == "float32" else f"model-{weights}.onnx"
-    )
-    with looking_at(directory.path):
+    with looking_at(directory.path), tempfile.TemporaryDirectory(prefix="charrnn-export-") as scratch:
         checkpoint = _checkpoint(directory.path, directory.checkpoints, options.checkpoint)
-    exported = export_run(directory, checkpoint, output, weights=weights, opset=options.opset)
-    written = f"{output}: {_size(output)}, from step {exported.summary['step']:,}"
-    if weights == "float32":
-        tell(f"{written}, equal to torch within 1e-5", sys.stdout)
-    else:
-        tell(f"{written}; {_cost(directory, checkpoint, output, weights, exported.difference)}", sys.stdout)
+        name = "model.onnx" if weights == "float32" else f"model-{weights}.onnx"
+        model = Path(scratch) / name if options.page else options.output or directory.model.with_name(name)
+        exported = export_run(directory, checkpoint, model, weights=weights, opset=options.opset)
+        written = f"{model}: {size(model)}, from step {exported.summary['step']:,}"
+        if options.page:
+            write_page(model, options.page, title_of(directory.path.resolve()))
+            written = f"{options.page}: {size(options.page)}, {weights}, from step {exported.summary['step']:,}"
+        if weights == "float32":
+            tell(f"{written}, equal to torch within 1e-5", sys.stdout)
+        else:
+            tell(f"{written}; {_cost(directory, checkpoint, model, weights, exported.difference)}", sys.stdout)
 
 
-def _size(file: Path) -> str:
-    size_bytes = file.stat().st_size
-    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:.0f} KB"
+def _check_goes_in_as_it_is(options: ExportOptions) -> None:
+    """Raises ConfigError for flags that choose what is exported, where nothing is."""
+    defaults = {field.name: field.default for field in fields(ExportOptions)}
+    for name in ("checkpoint", "quantize", "float16", "opset"):
+        if getattr(options, name) != defaults[name]:
+            raise ConfigError(
+                f"--{name} is for a run, and {options.run} is a model file: leave it out, or name the run"
+            )
 
 
 def _cost(

@@ -81,8 +81,9 @@ def _operator(node: memoryview) -> str:
 
 
 def title_of(run: PurePath) -> str:
-    """What the page of a run or of a model file is called."""
-    return run.parent.name if run.stem == "model" and run.parent.name else run.stem
+    """What the page of a run directory or of a model file is called: model.onnx as the run that it is in."""
+    is_of_run = run.suffix == ".onnx" and run.stem.startswith("model")
+    return (run.parent.name if is_of_run else run.stem) or "charrnn"
 
 
 def _script() -> str:

@@ -8,7 +8,7 @@ const [, block] = page.match(/<script type="application\/octet-stream" id="model
 runInThisContext(script);
 const { Completion, OPERATORS, PageError, Prompts, Reader, Sampler, inSlices, openModel } = globalThis.charrnn;
 
-let model;
+let model, prompts;
 const commands = {
   operators: () => Object.keys(OPERATORS).sort(),
 
@@ -23,7 +23,7 @@ const commands = {
 
   /** The prompt's ids and `length` characters more. */
   write: ({ prompt, length, seed, settings }) => {
-    const { ids } = new Prompts(model).read(prompt);
+    const { ids } = prompts.read(prompt, "\n");
     const reader = new Reader(model);
     [...reader.read(ids)];
     if (!ids.length) reader.writeFromNothing();
@@ -34,7 +34,7 @@ const commands = {
 
   /** What was read of a text: ids, where each ends in the text as JavaScript counts, what is unknown. */
   prompt: ({ text }) => {
-    const { ids, ends, unknown } = new Prompts(model).read(text);
+    const { ids, ends, unknown } = prompts.read(text, "\n");
     return { text: ids.map((id) => model.characters[id]).join(""), ends, unknown: [...unknown] };
   },
 
@@ -43,7 +43,7 @@ const commands = {
     const reader = new Reader(model);
     const all = [];
     for (const text of texts) {
-      await inSlices(reader.read(new Prompts(model).read(text).ids));
+      await inSlices(reader.read(prompts.read(text, "\n").ids));
       all.push(reader.bits.slice(1));
     }
     return all;
@@ -51,7 +51,7 @@ const commands = {
 
   suggest: async ({ text }) => {
     const reader = new Reader(model);
-    const { ids } = new Prompts(model).read(text);
+    const { ids } = prompts.read(text, "\n");
     await inSlices(reader.read(ids));
     const [logits, state] = await inSlices(reader.at(ids.length));
     return inSlices(new Completion(model).suggest(logits, state));
@@ -73,6 +73,7 @@ const commands = {
 
 try {
   model = await openModel(block);
+  prompts = new Prompts(model);
   for (const line of readFileSync(0, "utf-8").split("\n").filter(Boolean)) {
     const { command, ...settings } = JSON.parse(line);
     console.log(JSON.stringify(await commands[command](settings)));

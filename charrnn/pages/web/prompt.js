@@ -43,15 +43,19 @@ class Prompts {
   constructor(model) {
     this._ids = new Map(model.characters.map((character, id) => [character, id]));
     this._steps = model.normaliser;
+    this._lineEnd = lineEnd(model);
     for (const { step } of this._steps)
       if (!Object.hasOwn(NORMALISER, step))
         throw new PageError(`the model's normaliser has a step ${step}, which this page does not know`);
   }
 
   /** {ids, ends, unknown}: the place where that which became each id ends, and the characters that the model lacks. */
-  read(typed) {
+  read(typed, lineEnd = this._lineEnd) {
     let place = 0;
-    let pieces = Array.from(typed, (character) => [character, (place += character.length)]);
+    let pieces = Array.from(typed, (character) => [
+      character === "\n" ? lineEnd : character,
+      (place += character.length),
+    ]);
     for (const step of this._steps) pieces = NORMALISER[step.step](pieces, step).filter(([part]) => part);
     const ids = [], ends = [], unknown = new Set();
     for (const [part, end] of pieces) {
@@ -64,6 +68,21 @@ class Prompts {
     if (!ids.length && typed) for (const character of typed) unknown.add(character); // the normaliser deletes them
     return { ids, ends, unknown };
   }
+
+  /** What a textarea is to show of what the model wrote. */
+  shown(written) {
+    return this._lineEnd === "\r" ? written.replaceAll("\r", "\n") : written.replaceAll("\r", "");
+  }
+}
+
+/** What the model writes at the end of a line. A textarea has LF there, whatever is put into it. */
+function lineEnd(model) {
+  const [cr, lf] = ["\r", "\n"].map((end) => model.characters.indexOf(end));
+  if (cr < 0 || lf < 0) return cr < 0 ? "\n" : "\r";
+  // Where lines end in CR LF, a line is as good as never ended by LF; a text with LF may have a stray CR.
+  model.recall();
+  model.step(lf);
+  return model.logits[cr] > model.logits[lf] ? "\r\n" : "\n";
 }
 
 const NAMED = { " ": "space", "\n": "line end", "\t": "tab", "\r": "carriage return", "\u00a0": "no-break space" };

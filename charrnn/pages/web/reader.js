@@ -71,6 +71,11 @@ class Reader {
     this._origin = this.model.remember();
   }
 
+  /** The model was brought to the end of the text, by `at` or `writeFromNothing`: more can be added. */
+  standAtEnd() {
+    this._modelAt = this.length;
+  }
+
   /** Bring the model to where it has read the first `place` characters of the text. */
   *_goTo(place) {
     if (place === 0) return this._restart();

@@ -1,0 +1,39 @@
+"""The page of a model file: checked first as charrnn-sample would, then written whole or not at all."""
+
+import sys
+from pathlib import Path
+
+from charrnn.console import tell
+from charrnn.errors import ModelFileError
+from charrnn.files import write_atomically
+from charrnn.pages.writing_page import check_operators, title_of, writing_page
+
+__all__ = ["page_of_file", "size", "write_page"]
+
+
+def page_of_file(model: Path, page: Path) -> None:
+    """Write the page of a model.onnx that somebody already has, and say so; torch is not needed.
+
+    Raises ModelFileError where the file is damaged, no charrnn model, or nothing that the page can run.
+    """
+    from charrnn.runtime import OnnxModel
+
+    OnnxModel.load(model)
+    write_page(model, page, title_of(model.resolve()))
+    tell(f"{page}: {size(page)}, with the model of {size(model)} inside", sys.stdout)
+
+
+def write_page(model: Path, page: Path, title: str) -> None:
+    """Raises ModelFileError where the page cannot run the model, RunError where it cannot be written."""
+    content = model.read_bytes()
+    try:
+        check_operators(content)
+    except ModelFileError as error:
+        raise ModelFileError(f"{model}: {error}") from error
+    write_atomically(page, writing_page(content, title))
+
+
+def size(file: Path) -> str:
+    """The size of a file, as a message has it."""
+    size_bytes = file.stat().st_size
+    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:.0f} KB"
