@@ -19,7 +19,8 @@ class Desk {
     this._view = new TextView(element("mirror"));
     this._strip = new UnitStrip(element("strip"), model);
     this._offers = new Offers(element("continuations"), (offer) => this._take(offer));
-    this._read = { ids: [], ends: [] };
+    this._read = this._prompts.read("");
+    this._readText = "";
     this._version = 0; // of what is being done: what was begun for an older one ends
     this._last = Promise.resolve();
     this.isWriting = false;
@@ -48,7 +49,8 @@ class Desk {
   /** Read what is new, then find how it goes on. */
   async _follow(isOver) {
     if (!(await this._readAll(isOver))) return;
-    const place = this._read.ends.filter((end) => end <= this._text.selectionStart).length;
+    const cursor = this._text.selectionStart;
+    const place = this._read.ends.filter((end) => end <= cursor).length;
     const predicted = await inSlices(this._reader.at(place), isOver);
     const offers = predicted && (await inSlices(this._completion.suggest(...predicted), isOver));
     if (!offers || isOver()) return;
@@ -58,7 +60,8 @@ class Desk {
 
   /** Whether all of the text was read; false where the text has become another. */
   async _readAll(isOver) {
-    this._read = this._prompts.read(this._text.value);
+    const text = this._text.value;
+    if (text !== this._readText) this._read = this._prompts.read((this._readText = text));
     const { ids, unknown } = this._read;
     const names = [...unknown].slice(0, NAMED_AT_ONCE).map(named).join(", ");
     const others = unknown.size > NAMED_AT_ONCE ? " and others" : "";
@@ -172,6 +175,7 @@ class Desk {
       this._read.ends.push(this._text.value.length + shown.length);
     }
     this._text.setRangeText(this._prompts.shown(piece), this._text.value.length, this._text.value.length, "end");
+    this._readText = undefined; // to be compared with what was written, as the normaliser has it
     this._show();
     return written;
   }

@@ -4,7 +4,7 @@ const SPARSE = 256; // every so many characters a state is kept for good
 const RECENT = 256; // and of the last characters all of them are
 
 /** Run the steps of a generator, a few milliseconds at a time, until it returns; undefined where `isOver` says so. */
-async function inSlices(work, isOver = () => false, slice_ms = 8) {
+async function inSlices(work, isOver = () => false, slice_ms = 12) {
   for (;;) {
     const until = performance.now() + slice_ms;
     do {

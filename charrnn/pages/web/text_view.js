@@ -13,7 +13,15 @@ class TextView {
   }
 
   /** Show `text`, `ghost` pale behind its end; marks: the colour of each place in it, 0 for none. */
-  show(text, ghost, marks = new Uint8Array(text.length)) {
+  show(text, ghost, marks) {
+    if (text !== this._shown || marks || this._marked) this._showLines(text, marks ?? new Uint8Array(text.length));
+    this._shown = text;
+    this._marked = Boolean(marks);
+    this._ghost.textContent = ghost;
+    this._mirror.lastChild.append(this._room, this._ghost);
+  }
+
+  _showLines(text, marks) {
     const lines = text.split("\n");
     let begin = 0;
     const keys = lines.map((line) => {
@@ -22,8 +30,6 @@ class TextView {
       return colours.some(Boolean) ? `${line}\n${colours.join("")}` : line;
     });
     this._draw(keys);
-    this._ghost.textContent = ghost;
-    this._mirror.lastChild.append(this._room, this._ghost);
   }
 
   _draw(keys) {
