@@ -38,6 +38,9 @@ const commands = {
     return { text: ids.map((id) => model.characters[id]).join(""), ends, unknown: [...unknown] };
   },
 
+  /** What a line end of a textarea is read as. */
+  lineEnd: () => prompts.read("\n").ids.map((id) => model.characters[id]).join(""),
+
   /** The surprises of several texts, read one after the other by one reader. */
   surprises: async ({ texts }) => {
     const reader = new Reader(model);

@@ -151,6 +151,16 @@ def test_the_normaliser_is_that_of_python(page: Page, steps: list[dict[str, str]
             assert set(got["unknown"]) == set(normal) - set(known)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_line_ends_are_those_of_the_models_texts(page: Page, seed: int) -> None:
+    """A textarea knows LF alone; a model of texts with CR LF is asked whether it expects CR where a line ends."""
+    path, model = page(HandMade(characters="\n\rabc", seed=seed).proto().SerializeToString())
+    lf, cr, *_ = logits_of(model, [0])[0]
+    assert node(path, {"command": "lineEnd"}) == ["\r\n" if cr > lf else "\n"]
+    path, _ = page(HandMade(characters="\rabc").proto().SerializeToString())
+    assert node(path, {"command": "lineEnd"}) == ["\r"]
+
+
 def test_the_script_knows_the_operators_that_are_checked(page: Page) -> None:
     path, _ = page(model_file("tanh", 1, "int8"))
     assert node(path, {"command": "operators"}) == [sorted(OPERATORS)]

@@ -16,7 +16,7 @@ function tell(message, isWrong = false) {
 /** What cannot go on is said, also where it is our mistake. */
 function broken(error) {
   tell(error instanceof PageError ? error.message : `the page has failed (${error}): load it again`, true);
-  if (!(error instanceof PageError)) throw error;
+  if (!(error instanceof PageError)) reportError(error);
 }
 
 async function start() {
