@@ -19,6 +19,9 @@ class Sampler {
     this._kernel.numbers(seed, 0n, this._at, 1);
     this._seed = new BigUint64Array(this._kernel.memory.buffer, this._at, 1)[0];
     this._drawn = 0n;
+    this._halves = new Uint32Array(this._kernel.memory.buffer, this._at, 2 * this._words); // the lower half comes first
+    // More noise than any number that begins with these 8 bits can have; of the last, NaN: it has no bound.
+    this._bounds = Array.from({ length: 256 }, (_, first) => this._gumbel(exponential((first + 1) * 2 ** 24)) + 1e-5);
     this._order = Array.from({ length: V }, (_, id) => id);
   }
 
@@ -26,23 +29,35 @@ class Sampler {
   choose(logits) {
     if (this.temperature === 0) return highest(logits.length, (id) => logits[id]);
     const e = this._exponentials();
-    if (!this.limited) return highest(logits.length, (id) => Math.fround(logits[id] + this._gumbel(e, id)));
+    if (!this.limited) return this._ofAll(logits, e);
     // From the likeliest down, of equal ones the lower id first.
     const order = this._order.slice().sort((a, b) => logits[b] - logits[a] || a - b).slice(0, this.count);
-    if (this.topP === 1) return order[highest(order.length, (i) => Math.fround(logits[order[i]] + this._gumbel(e, i)))];
+    if (this.topP === 1) return order[highest(order.length, (i) => Math.fround(logits[order[i]] + this._gumbel(e(i))))];
     return order[this._nucleus(order.map((id) => logits[id]), e)];
+  }
+
+  /** Of all characters the one with the highest sum of score and noise. */
+  _ofAll(logits, e) {
+    const halves = this._halves;
+    let best = 0, most = -Infinity;
+    for (let id = 0; id < logits.length; id++) {
+      // Two logarithms for each character would take longer than the model does: few can be the highest at all.
+      if (logits[id] + this._bounds[halves[id] >>> 24] <= most) continue;
+      const score = Math.fround(logits[id] + this._gumbel(e(id)));
+      if (score > most) [best, most] = [id, score];
+    }
+    return best;
   }
 
   /** Uniform numbers u of 32 bits each, the next of this text's generator; e = -log(u) is a function of the place. */
   _exponentials() {
     this._kernel.numbers(this._seed, this._drawn, this._at, this._words);
     this._drawn += BigInt(this._words);
-    const halves = new Uint32Array(this._kernel.memory.buffer, this._at, 2 * this._words); // the lower half comes first
-    return (i) => -Math.fround(Math.log((halves[i] + 0.5) * 2 ** -32));
+    return (i) => exponential(this._halves[i]);
   }
 
-  _gumbel(e, i) {
-    return Math.fround(Math.fround(Math.log(e(i))) * -this._bounded);
+  _gumbel(e) {
+    return Math.fround(Math.fround(Math.log(e)) * -this._bounded);
   }
 
   /** Which of `top`, the highest logits from the highest down, is drawn: those stay before which less than p lies. */
@@ -59,6 +74,9 @@ class Sampler {
     return highest(scores.length, (i) => scores[i]);
   }
 }
+
+/** e = -log(u) of the k of 32 bits in u = (k + 1/2) / 2^32. */
+const exponential = (k) => -Math.fround(Math.log((k + 0.5) * 2 ** -32));
 
 /** The place of the highest of `count` scores, of equal ones the first. */
 function highest(count, score) {
