@@ -134,7 +134,7 @@ class Desk {
   /** Write on from the end of the text, `pace` characters a second. Throws PageError for settings that cannot be. */
   write(pace) {
     const { seed, ...settings } = readSettings();
-    this._offers.clear();
+    this._offers.show([]);
     this._begin((isOver) => this._write(new Sampler(this._model, settings, seed), pace, seed, isOver));
   }
 

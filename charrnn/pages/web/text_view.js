@@ -1,5 +1,6 @@
 // The text as it is seen: it lies under the textarea, whose own letters are transparent, and has colours and the ghost.
 
+const PIECE = 256; // characters of a line that are drawn anew together
 const COLOURED = 20_000; // characters at the end of a text that are coloured at most: each is an element
 
 /** A line of the text for each element of `mirror`; only what has changed is drawn again. */
@@ -14,57 +15,86 @@ class TextView {
 
   /** Show `text`, `ghost` pale behind its end; marks: the colour of each place in it, 0 for none. */
   show(text, ghost, marks) {
-    if (text !== this._shown || marks || this._marked) this._showLines(text, marks ?? new Uint8Array(text.length));
+    if (text !== this._shown || marks || this._marked) this._draw(keysOf(text, marks ?? new Uint8Array(text.length)));
     this._shown = text;
     this._marked = Boolean(marks);
     this._ghost.textContent = ghost;
     this._mirror.lastChild.append(this._room, this._ghost);
   }
 
-  _showLines(text, marks) {
-    const lines = text.split("\n");
-    let begin = 0;
-    const keys = lines.map((line) => {
-      const colours = marks.subarray(begin, begin + line.length);
-      begin += line.length + 1;
-      return colours.some(Boolean) ? `${line}\n${colours.join("")}` : line;
-    });
-    this._draw(keys);
-  }
-
   _draw(keys) {
-    const before = this._keys, both = Math.min(before.length, keys.length);
-    let first = 0, last = 0;
-    while (first < both && before[first] === keys[first]) first++;
-    while (last < both - first && before.at(-1 - last) === keys.at(-1 - last)) last++;
-    const drawn = keys.slice(first, keys.length - last).map(lineOf);
-    const range = document.createRange();
-    range.setStart(this._mirror, first);
-    range.setEnd(this._mirror, before.length - last);
-    range.deleteContents();
-    const fragment = document.createDocumentFragment();
-    fragment.append(...drawn);
-    range.insertNode(fragment);
+    const { first, removed, added } = difference(this._keys, keys);
+    if (removed.length === 1 && added.length === 1)
+      replace(this._mirror.children[first], piecesOf(removed[0]), piecesOf(added[0]), runsOf);
+    else replace(this._mirror, this._keys, keys, lineOf);
     this._keys = keys;
   }
 }
 
-/** The element of a line: neighbours of one colour in one element. */
+/** What each line looks like: its letters and, where there are any, their colours, a digit for each, behind LF. */
+function keysOf(text, marks) {
+  let begin = 0;
+  return text.split("\n").map((line) => {
+    const colours = marks.subarray(begin, begin + line.length);
+    begin += line.length + 1;
+    return colours.some(Boolean) ? `${line}\n${colours.join("")}` : line;
+  });
+}
+
+/** Where two lists differ: `removed` of the one stands where `added` stands in the other. */
+function difference(before, after) {
+  const both = Math.min(before.length, after.length);
+  let first = 0, last = 0;
+  while (first < both && before[first] === after[first]) first++;
+  while (last < both - first && before.at(-1 - last) === after.at(-1 - last)) last++;
+  const part = (list) => list.slice(first, list.length - last);
+  return { first, removed: part(before), added: part(after) };
+}
+
+/** Make the first nodes in `parent`, which show `before`, show `after`. */
+function replace(parent, before, after, make) {
+  const { first, removed, added } = difference(before, after);
+  const range = document.createRange();
+  range.setStart(parent, first);
+  range.setEnd(parent, first + removed.length);
+  range.deleteContents();
+  const fragment = document.createDocumentFragment();
+  fragment.append(...added.map(make));
+  range.insertNode(fragment);
+}
+
 function lineOf(key) {
   const line = document.createElement("div");
-  const [letters, colours] = key.split("\n");
-  if (!colours) {
-    line.textContent = letters || "\u200b"; // an empty line is as high as others
-    return line;
+  replace(line, [], piecesOf(key), runsOf);
+  return line;
+}
+
+/** A line in pieces, as a text may be one long line: what each looks like, as in `keysOf`. */
+function piecesOf(key) {
+  const [letters, colours = ""] = key.split("\n");
+  if (!letters) return ["\u200b"]; // an empty line is as high as others
+  const pieces = [];
+  for (let begin = 0, end; begin < letters.length; begin = end) {
+    end = begin + PIECE;
+    if (/[\ud800-\udbff]/.test(letters[end - 1])) end++; // a character of two units is not cut
+    pieces.push(`${letters.slice(begin, end)}\n${colours.slice(begin, end)}`);
   }
+  return pieces;
+}
+
+/** What shows a piece: neighbours of one colour in one element. */
+function runsOf(key) {
+  const [letters, colours] = key.split("\n");
+  if (!colours) return document.createTextNode(letters);
+  const piece = document.createElement("span");
   for (let begin = 0, end; begin < letters.length; begin = end) {
     for (end = begin + 1; colours[end] === colours[begin]; ) end++;
     const run = document.createElement("b");
     if (colours[begin] !== "0") run.className = `c${colours[begin]}`;
     run.textContent = letters.slice(begin, end);
-    line.append(run);
+    piece.append(run);
   }
-  return line;
+  return piece;
 }
 
 /** The colour of each place of a text: the whole bits of surprise of the character that ends there, 8 for all above. */
