@@ -30,8 +30,9 @@ async function openModel(block) {
 }
 
 async function openKernel() {
+  const kernel = await gunzip(fromBase64(KERNEL));
   try {
-    return (await WebAssembly.instantiate(fromBase64(KERNEL))).instance.exports;
+    return (await WebAssembly.instantiate(kernel)).instance.exports;
   } catch {
     throw new PageError("this browser is too old for the page (it has no SIMD in WebAssembly): open it in a newer one");
   }
