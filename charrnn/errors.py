@@ -6,6 +6,7 @@ CharRNNError
 ├── VocabularyError     characters that a vocabulary lacks, or a vocabulary file that is not one
 ├── RunError            a run directory or a checkpoint that is unusable, full, or another run's
 ├── ModelFileError      an ONNX file that is corrupt, foreign, or of an unknown format version
+├── HubError            a model of the Hub that is not there, not allowed, not reachable, or altered on the way
 └── TrainingError       training that cannot go on: a loss that is not a number, a process that is lost
 
 The message is one line: the value, the constraint, the remedy. Commands print it to stderr and exit with status 2.
@@ -15,6 +16,7 @@ __all__ = [
     "CharRNNError",
     "ConfigError",
     "CorpusError",
+    "HubError",
     "ModelFileError",
     "RunError",
     "TrainingError",
@@ -46,6 +48,10 @@ class RunError(CharRNNError):
 
 class ModelFileError(CharRNNError):
     """An ONNX file that is corrupt, foreign, or of an unknown format version."""
+
+
+class HubError(CharRNNError):
+    """A model of the Hub that is not there, not allowed, not reachable, or altered on the way."""
 
 
 class TrainingError(CharRNNError):

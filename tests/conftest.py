@@ -17,7 +17,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["tests.skips"]
+pytest_plugins = ["tests.skips", "tests.hub_server"]
 # Before torch loads its OpenMP: threads that spin while they wait make a busy machine many times slower.
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 # Two workers on busy cores: how long an example takes says nothing about the code.

@@ -92,7 +92,11 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,  # what is given can then be told from what is not
     )
-    parser.add_argument("model", metavar="MODEL", help="a model.onnx, or a run directory that has one")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a model.onnx, a run directory that has one, or hf://OWNER/NAME[@REVISION] of the Hub",
+    )
     parser.add_argument("--version", action="version", version=f"charrnn {__version__}")
     _add_text_flags(parser.add_argument_group("the text"))
     _add_choice_flags(parser.add_argument_group("the choice of each character"))

@@ -14,9 +14,11 @@ __all__ = ["generate", "generate_many", "load"]
 
 
 def load(path: str | Path) -> OnnxModel:
-    """Load a model.onnx, or that of a run directory; `OnnxModel.stream` writes text from it.
+    """Load a model.onnx, or that of a run directory or a Hub address; `OnnxModel.stream` writes text from it.
 
-    Raises ModelFileError where the file is missing, damaged, not a charrnn model, or of a newer format.
+    `hf://OWNER/NAME[@REVISION]` is fetched by huggingface_hub and kept in its cache.
+    Raises ModelFileError where the file is missing, damaged, not a charrnn model, or of a newer format, HubError where
+    it cannot be fetched.
     """
     return OnnxModel.load(path)
 
@@ -29,11 +31,11 @@ def generate(
     seed: int | None = None,
     **settings: Unpack[SamplingSettings],
 ) -> str:
-    """The normalised prompt and `length` more characters, drawn from `model` or from the file or run that it names.
+    """The normalised prompt and `length` more characters, drawn from `model` or from what it names for `load`.
 
     seed: the same seed gives the same text; None, another each time.
     settings: how characters are chosen, such as `temperature=0.7`: the fields of `SamplingConfig`.
-    Raises ModelFileError, VocabularyError (the prompt has characters that the model lacks), ConfigError.
+    Raises ModelFileError, HubError, VocabularyError (the prompt has characters that the model lacks), ConfigError.
     """
     (text,) = generate_many(model, prompt, length, num_samples=1, seed=seed, **settings)
     return text

@@ -67,11 +67,12 @@ class OnnxModel(StepModel):
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Load an ONNX file, or the model.onnx of a run directory.
+        """Load an ONNX file, the model.onnx of a run directory, or that of a Hub address, `hf://OWNER/NAME[@REVISION]`.
 
-        Raises ModelFileError where the file is missing, damaged, not a charrnn model, or of a newer format.
+        Raises ModelFileError where the file is missing, damaged, not a charrnn model, or of a newer format, HubError
+        where it cannot be fetched.
         """
-        file = find_model_file(Path(path))
+        file = find_model_file(path)
         try:
             content = read_model_file(file)
             session = open_session(content)

@@ -10,6 +10,7 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from charrnn.errors import ModelFileError, reason
+from charrnn.hub import fetch_model_file, is_address
 
 __all__ = ["find_model_file", "open_session", "read_model_file", "run_session"]
 
@@ -39,11 +40,14 @@ _LOG_NOTHING = 4
 onnxruntime.set_default_logger_severity(_LOG_NOTHING)
 
 
-def find_model_file(path: Path) -> Path:
-    """`path` itself, or `path/model.onnx` where `path` is a directory that has one.
+def find_model_file(path: str | Path) -> Path:
+    """`path` itself, `path/model.onnx` where it is a directory that has one, or what is fetched from a Hub address.
 
-    Raises ModelFileError.
+    Raises ModelFileError, and HubError where `path` is an address.
     """
+    if is_address(path):
+        return fetch_model_file(str(path))
+    path = Path(path)
     inside = path / "model.onnx"
     try:
         if not path.is_dir():
