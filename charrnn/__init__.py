@@ -3,25 +3,31 @@
 Importing this package is light (standard library and numpy); onnxruntime and torch come with the part that needs them.
 """
 
+import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
 from charrnn.errors import CharRNNError
 
 if TYPE_CHECKING:
+    from charrnn.runs.pretrained import CharRNN
     from charrnn.runtime import OnnxModel, generate, load
 
 # From 1.29 on onnxruntime reports to its maker and keeps a device id in ~/.cache, unless this is set before its import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.2.0"
-__all__ = ["CharRNNError", "OnnxModel", "__version__", "generate", "load"]
+__all__ = ["CharRNN", "CharRNNError", "OnnxModel", "__version__", "generate", "load"]
+_HOMES = {
+    "CharRNN": "charrnn.runs.pretrained",
+    "OnnxModel": "charrnn.runtime",
+    "generate": "charrnn.runtime",
+    "load": "charrnn.runtime",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import the sampler on first use (PEP 562)."""
-    if name in ("OnnxModel", "generate", "load"):
-        from charrnn import runtime
-
-        return getattr(runtime, name)
+    """Import what is used on its first use (PEP 562)."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'charrnn' has no attribute {name!r}")

@@ -120,7 +120,8 @@ class TrainConfig:
     """auto: continue where --run-dir holds this run, else start it. never: start only. must: continue only. Or a run
     directory or one of its checkpoints, which is continued."""
     init_from: str = ""
-    """Run directory or checkpoint whose weights a new run starts from (fine-tuning on another text)."""
+    """Run directory, checkpoint, or hf://OWNER/NAME of the Hub, whose weights a new run starts from (fine-tuning on
+    another text)."""
     minutes: float = 0.0
     """Minutes after which the model is to be there, from the start of the command, scoring and export included. They
     choose what you leave open: steps, and with the preset `text` the model, too; 0: --epochs says how long."""

@@ -81,7 +81,7 @@ def test_a_blocked_module_is_really_missing() -> None:
 LIGHT = {"arrays", "console", "errors", "files", "garbage", "sampling_config", "scores", "splitmix"}
 ON_ALL_SIDES = LIGHT | {"config", "text", "model", "runtime", "export"}
 MAY_IMPORT = {
-    "": {"errors", "runtime"},
+    "": {"errors", "runs", "runtime", "sharing"},
     "arrays": set(),
     "errors": set(),
     "console": set(),
@@ -99,8 +99,8 @@ MAY_IMPORT = {
     "units": {"errors", "text", "units"},
     "export": {"errors", "files", "garbage", "model", "runtime", "text", "export"},
     "processes": {"config", "errors", "model", "processes"},
-    "runs": {"", "processes", "runs"} | ON_ALL_SIDES,
-    "training": {"", "processes", "runs", "training"} | ON_ALL_SIDES,
+    "runs": {"", "hub", "processes", "runs"} | ON_ALL_SIDES,
+    "training": {"", "hub", "processes", "runs", "training"} | ON_ALL_SIDES,
     "writing": {"text", "runtime", "units", "pages", "writing"} | LIGHT,
     "pages": {"runtime", "pages"} | LIGHT,
     "autocomplete": {"runtime", "writing", "autocomplete"} | LIGHT,
@@ -176,6 +176,7 @@ def test_all_is_what_a_package_exports(name: str) -> None:
 def test_all_of_the_top_level() -> None:
     assert charrnn.__all__ == sorted(charrnn.__all__)
     assert [getattr(charrnn, name).__name__ for name in charrnn.__all__ if name != "__version__"] == [
+        "CharRNN",
         "CharRNNError",
         "OnnxModel",
         "generate",

@@ -1,15 +1,20 @@
-"""Where the first weights come from: fine-tuning starts a new run from another run's model."""
+"""Where the first weights come from: fine-tuning starts a new run from another run's model, or one of the Hub."""
 
 from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from charrnn.errors import RunError
+from charrnn.hub import is_address
 from charrnn.model import CharRNN
-from charrnn.runs.checkpoint import Checkpoint, best_first, first_whole, read_checkpoint
+from charrnn.runs.checkpoint import best_first, first_whole, read_checkpoint
 from charrnn.runs.directory import find_run
 from charrnn.runs.messages import warn
+from charrnn.runs.pretrained import is_pretrained, read_pretrained
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.data import RunText
 
@@ -22,34 +27,66 @@ _NEW_SHOWN = 8
 _CHUNK = 2**24
 
 
-def start_from(source: str, model: CharRNN, text: RunText) -> str:
-    """Give `model` the weights of the run, or of its checkpoint, that `source` names; returns a line to show.
+@dataclass(frozen=True, kw_only=True)
+class _Origin:
+    """The model that is started from."""
 
-    The vocabularies may differ: a character that both have takes its rows along, one that only the new text has starts
-    as in any new model. Raises RunError where the architectures differ or no character is common.
+    name: str
+    """What to call it in messages."""
+    architecture: dict[str, Any]
+    """Its sizes and its cell, as settings."""
+    vocabulary: Vocabulary
+    """The characters of its rows."""
+    tensors: dict[str, torch.Tensor]
+    """Its parameters, by their names in CharRNN."""
+
+
+def start_from(source: str, model: CharRNN, text: RunText) -> str:
+    """Give `model` the weights of what `source` names; returns a line to show.
+
+    That is a run, one of its checkpoints, a folder that `save_pretrained` made, or `hf://OWNER/NAME[@REVISION]`. The
+    vocabularies may differ: a character that both have takes its rows along, one that only the new text has starts as
+    in any new model. Raises RunError where the architectures differ or no character is common, HubError.
     """
+    origin = _pretrained(source) if is_address(source) or is_pretrained(Path(source)) else _run(source)
+    before, now = origin.vocabulary, text.prepared.vocabulary
+    common = [character for character in now.characters if character in set(before.characters)]
+    if not common:
+        raise RunError(f"{source}: has no character in common with {text.prepared.description}: start without it")
+    _copy(origin, model, before.encode("".join(common)), now.encode("".join(common)), source)
+    return f"{origin.name}: {_coverage(text, now, set(common))}"
+
+
+def _run(source: str) -> _Origin:
     directory, path = find_run(source, "init_from is {}: it must be")
     checkpoint = read_checkpoint(path) if path else first_whole(best_first(directory.checkpoints), warn)
     if checkpoint is None:
         raise RunError(f"{source}: has no checkpoint yet: name a run that has one")
-    before, now = directory.read_vocabulary()[0], text.prepared.vocabulary
-    common = [character for character in now.characters if character in set(before.characters)]
-    if not common:
-        raise RunError(f"{source}: has no character in common with {text.prepared.description}: start without it")
-    _copy(checkpoint, model, before.encode("".join(common)), now.encode("".join(common)), source)
-    return f"{source}, step {checkpoint.progress.step:,}: {_coverage(text, now, set(common))}"
+    return _Origin(
+        name=f"{source}, step {checkpoint.progress.step:,}",
+        architecture={"cell": "tanh"} | checkpoint.config["model"],  # 0.1.0 had no other, and did not say so
+        vocabulary=directory.read_vocabulary()[0],
+        tensors=checkpoint.model,
+    )
+
+
+def _pretrained(source: str) -> _Origin:
+    found = read_pretrained(source)
+    if found.vocabulary is None:
+        raise RunError(f"{source}: has no vocabulary.json, which says whose rows its weights are: name another model")
+    return _Origin(name=source, architecture=asdict(found.config), vocabulary=found.vocabulary, tensors=found.tensors)
 
 
 @torch.no_grad()
-def _copy(checkpoint: Checkpoint, model: CharRNN, theirs: np.ndarray, ours: np.ndarray, source: str) -> None:
+def _copy(origin: _Origin, model: CharRNN, theirs: np.ndarray, ours: np.ndarray, source: str) -> None:
     parameters = dict(model.named_parameters())
-    shapes = {name: tuple(value.shape[name in _PER_CHARACTER :]) for name, value in checkpoint.model.items()}
+    shapes = {name: tuple(value.shape[name in _PER_CHARACTER :]) for name, value in origin.tensors.items()}
     if shapes != {name: tuple(value.shape[name in _PER_CHARACTER :]) for name, value in parameters.items()}:
-        before = {"cell": "tanh"} | checkpoint.config["model"]  # 0.1.0 had no other, and did not say so
+        before = origin.architecture
         names = [*(["cell"] if before["cell"] != model.config.cell else []), *_SIZES]
         flags = " ".join(f"--model.{name.replace('_', '-')} {before[name]}" for name in names)
         raise RunError(f"{source}: is a model of other sizes: give {flags}")
-    for name, value in checkpoint.model.items():
+    for name, value in origin.tensors.items():
         if name in _PER_CHARACTER:
             parameters[name][torch.from_numpy(ours.astype(np.int64))] = value[torch.from_numpy(theirs.astype(np.int64))]
         else:

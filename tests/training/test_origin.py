@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+import charrnn
 from charrnn.cli.train import parse
-from charrnn.errors import RunError
+from charrnn.errors import HubError, RunError
 from charrnn.model import CharRNN, ModelConfig
 from charrnn.presets import PRESETS
 from charrnn.runs.checkpoint import read_checkpoint
@@ -18,6 +19,7 @@ from charrnn.training.data import RunText
 from charrnn.training.origin import start_from
 from tests.anything import one_line
 from tests.conftest import Finished
+from tests.hub_server import LoopbackHub
 
 PER_CHARACTER = ("embedding.weight", "fc.weight", "fc.bias")
 
@@ -124,3 +126,42 @@ def test_a_damaged_best_checkpoint_is_passed_over(
     assert f"{spoilt}: " in capsys.readouterr().err
     with pytest.raises(RunError, match=f"^{spoilt}: "):
         start_from(str(spoilt.parent), model_for(text), text)
+
+
+@pytest.fixture
+def folder(trained: Finished, tmp_path: Path) -> Path:
+    """The trained run's model, as `save_pretrained` writes it."""
+    charrnn.CharRNN.from_pretrained(trained.run).save_pretrained(tmp_path / "folder")
+    return tmp_path / "folder"
+
+
+@pytest.mark.parametrize("place", ["folder", "hub"])
+def test_from_a_pretrained_folder_or_the_hub(
+    trained: Finished, text_of: Callable[[str], RunText], hub: LoopbackHub, folder: Path, place: str
+) -> None:
+    """The same as from the run itself."""
+    commit = hub.add("owner/novel", {path.name: path.read_bytes() for path in folder.iterdir()})
+    hub.add("owner/novel", {"README.md": b"a later one has nothing"})
+    source = str(folder) if place == "folder" else f"hf://owner/novel@{commit}"
+    text = text_of("ab?" * 99 + "!ab")
+    model, expected = model_for(text), model_for(text)
+    expected.load_state_dict(model.state_dict())
+    line = "2 of 4 characters known, 66.67% of the text; new: '?' 99, '!' 1"
+    assert start_from(source, model, text) == f"{source}: {line}"
+    start_from(str(trained.run), expected, text)
+    assert all(value.equal(expected.get_parameter(name)) for name, value in model.named_parameters())
+
+
+def test_a_pretrained_folder_that_does_not_fit(
+    text_of: Callable[[str], RunText], hub: LoopbackHub, folder: Path
+) -> None:
+    text = text_of("abc" * 100)
+    with pytest.raises(
+        RunError, match=r"folder: is a model of other sizes: give --model.embedding-size 30 --model.hid"
+    ):
+        start_from(str(folder), model_for(text, hidden_size=31), text)
+    (folder / "vocabulary.json").unlink()
+    with pytest.raises(RunError, match=r"folder: has no vocabulary.json, which says whose rows its weights are"):
+        start_from(str(folder), model_for(text), text)
+    with pytest.raises(HubError, match=r"^hf://owner/novel: there is no such repository, or it is private"):
+        start_from("hf://owner/novel", model_for(text), text)
