@@ -12,17 +12,19 @@ from charrnn.errors import CharRNNError
 if TYPE_CHECKING:
     from charrnn.runs.pretrained import CharRNN
     from charrnn.runtime import OnnxModel, generate, load
+    from charrnn.sharing.upload import push
 
 # From 1.29 on onnxruntime reports to its maker and keeps a device id in ~/.cache, unless this is set before its import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.2.0"
-__all__ = ["CharRNN", "CharRNNError", "OnnxModel", "__version__", "generate", "load"]
+__all__ = ["CharRNN", "CharRNNError", "OnnxModel", "__version__", "generate", "load", "push"]
 _HOMES = {
     "CharRNN": "charrnn.runs.pretrained",
     "OnnxModel": "charrnn.runtime",
     "generate": "charrnn.runtime",
     "load": "charrnn.runtime",
+    "push": "charrnn.sharing.upload",
 }
 
 

@@ -67,7 +67,7 @@ class Fault:
     status: int = 0
     """Answered instead; 0: the answer begins as it should."""
     cut: int | None = None
-    """Bytes of the body after which the connection is cut."""
+    """Bytes of the body after which the connection is cut; -1: before anything is answered."""
     change: Callable[[bytes], bytes] | None = None
     """What is made of the body."""
     times: int = 1_000
@@ -124,6 +124,9 @@ class _Handler(BaseHTTPRequestHandler):
             fault.times -= 1
         if fault and fault.status:
             return self._send(fault.status, b'{"error": "as the test wants it"}')
+        if fault and fault.cut == -1:
+            self.close_connection = True
+            return None
         self.fault = fault
         for method, pattern, act in _ROUTES:
             match = re.fullmatch(pattern, self.path)

@@ -101,10 +101,12 @@ MAY_IMPORT = {
     "processes": {"config", "errors", "model", "processes"},
     "runs": {"", "hub", "processes", "runs"} | ON_ALL_SIDES,
     "training": {"", "hub", "processes", "runs", "training"} | ON_ALL_SIDES,
+    "sharing": {"", "hub", "runs", "training", "sharing"} | ON_ALL_SIDES,
     "writing": {"text", "runtime", "units", "pages", "writing"} | LIGHT,
     "pages": {"runtime", "pages"} | LIGHT,
     "autocomplete": {"runtime", "writing", "autocomplete"} | LIGHT,
-    "cli": {"", "presets", "processes", "runs", "training", "writing", "pages", "autocomplete", "cli"} | ON_ALL_SIDES,
+    "cli": {"", "presets", "processes", "runs", "training", "sharing", "writing", "pages", "autocomplete", "cli"}
+    | ON_ALL_SIDES,
 }
 
 
@@ -181,6 +183,7 @@ def test_all_of_the_top_level() -> None:
         "OnnxModel",
         "generate",
         "load",
+        "push",
     ]
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         charrnn.nonsense  # noqa: B018

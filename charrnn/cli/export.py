@@ -1,4 +1,4 @@
-"""charrnn-export: write the ONNX model of a run's checkpoint, whole or in fewer bytes, or a page to write with it."""
+"""charrnn-export: write the ONNX model of a run's checkpoint, or a page to write with it, or put it on the Hub."""
 
 import sys
 import tempfile
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from charrnn.cli.common import exit_status
-from charrnn.cli.export_page import page_of_file, size, write_page
+from charrnn.cli.export_page import page_of_file, size, told_bytes, write_page
 from charrnn.cli.flags import parse_flags
 from charrnn.console import tell
 from charrnn.errors import ConfigError, CorpusError, RunError, first_line
@@ -49,8 +49,16 @@ class ExportOptions:
     """Keep the weights in 16 bits: half the file, no gain in speed."""
     opset: int = 18
     """ONNX opset to declare, 13 to 24: lower for an old runtime."""
+    hub: str = ""
+    """OWNER/NAME: put the model into this repository of the Hub, in the place of a file here: model.onnx,
+    model-int8.onnx, model.safetensors, config.json, vocabulary.json, the curve and a model card, in one commit."""
+    hub_public: bool = False
+    """With --hub: everybody may see the repository. It is private otherwise."""
+    license: str = ""
+    """With --hub: the Hub's identifier of the model's license, such as mit, for its card; empty: none is stated."""
 
     def __post_init__(self) -> None:
+        _check_hub(self)
         if self.quantize and self.float16:
             raise ConfigError(f"--float16 and --quantize {self.quantize} exclude each other: choose one")
         if self.page and self.output:
@@ -64,6 +72,17 @@ class ExportOptions:
         return self.quantize or ("float16" if self.float16 else "int8" if self.page else "float32")
 
 
+def _check_hub(options: ExportOptions) -> None:
+    needs_hub = {"--hub-public": options.hub_public, "--license": options.license}
+    excluded = {"--output": options.output, "--quantize": options.quantize, "--float16": options.float16}
+    excluded["--page"] = options.page
+    for flag, given in (excluded if options.hub else needs_hub).items():
+        if given and options.hub:
+            raise ConfigError(f"--hub does not go with {flag}: it puts float32 and int8 there, and no file here")
+        if given:
+            raise ConfigError(f"{flag} is for a model that goes to the Hub: name its repository, --hub OWNER/NAME")
+
+
 def main() -> None:
     """Entry point of `charrnn-export`."""
     sys.exit(exit_status("charrnn-export", lambda: run(sys.argv[1:])))
@@ -75,7 +94,7 @@ def run(arguments: Sequence[str]) -> int:
         ExportOptions,
         list(arguments),
         prog="charrnn-export",
-        description="Write the ONNX model of a run's checkpoint, checked against torch.",
+        description="Write the ONNX model of a run's checkpoint, checked against torch, or put it on the Hub.",
     )
     if options.page:
         with looking_at(options.run):
@@ -85,7 +104,7 @@ def run(arguments: Sequence[str]) -> int:
             page_of_file(options.run, options.page)
             return 0
     try:
-        _export(options)
+        _push(options) if options.hub else _export(options)
     except Exception as error:
         from charrnn.processes.failures import is_out_of_memory
 
@@ -99,12 +118,12 @@ def run(arguments: Sequence[str]) -> int:
 def _export(options: ExportOptions) -> None:
     with no_garbage_collection():
         from charrnn.runs.directory import RunDirectory
-        from charrnn.runs.export_run import export_run
+        from charrnn.runs.export_run import choose_checkpoint, export_run
 
     directory = RunDirectory(options.run)
     weights = options.weights
-    with looking_at(directory.path), tempfile.TemporaryDirectory(prefix="charrnn-export-") as scratch:
-        checkpoint = _checkpoint(directory.path, directory.checkpoints, options.checkpoint)
+    with tempfile.TemporaryDirectory(prefix="charrnn-export-") as scratch:
+        checkpoint = choose_checkpoint(directory, options.checkpoint, _warn)
         name = "model.onnx" if weights == "float32" else f"model-{weights}.onnx"
         model = Path(scratch) / name if options.page else options.output or directory.model.with_name(name)
         exported = export_run(directory, checkpoint, model, weights=weights, opset=options.opset)
@@ -116,6 +135,24 @@ def _export(options: ExportOptions) -> None:
             tell(f"{written}, equal to torch within 1e-5", sys.stdout)
         else:
             tell(f"{written}; {_cost(directory, checkpoint, model, weights, exported.difference)}", sys.stdout)
+
+
+def _push(options: ExportOptions) -> None:
+    with no_garbage_collection():
+        from charrnn.sharing.upload import push_run
+
+    pushed = push_run(
+        options.run,
+        options.hub,
+        checkpoint=options.checkpoint,
+        public=options.hub_public,
+        license=options.license,
+        opset=options.opset,
+        say=_warn,
+    )
+    who = "private" if pushed.private else "public"
+    told = f"{pushed.url} ({who}): {told_bytes(pushed.size_bytes)}, from step {pushed.step:,}"
+    tell(f"{told}; charrnn-sample {pushed.address}", sys.stdout)
 
 
 def _check_goes_in_as_it_is(options: ExportOptions) -> None:
@@ -143,20 +180,6 @@ def _cost(
         _warn(f"int8 costs this model more than {INT8_COSTS_NATS} nats: float16 or float32 may be the better choice")
     scored = f"{change.characters:,} characters"
     return f"validation loss {change.file_nats:.4f} nats, {round(change.nats, 4) + 0.0:+.4f} by {weights} ({scored})"
-
-
-def _checkpoint(run: Path, checkpoints: Path, name: str) -> "Checkpoint":
-    from charrnn.runs.checkpoint import best_first, first_whole, newest_first, read_checkpoint
-
-    orders = {"best": best_first, "latest": newest_first}
-    with looking_at(checkpoints / name):
-        if name not in orders and (checkpoints / name).is_dir():
-            return read_checkpoint(checkpoints / name)
-    whole = first_whole(orders[name](checkpoints), _warn) if name in orders else None
-    if whole is None:
-        have = ", ".join(path.name for path in reversed(newest_first(checkpoints))) or "none"
-        raise RunError(f"{run}: has no checkpoint {name!r} (it has: {have}): name a run directory and one of its own")
-    return whole
 
 
 def _warn(message: str) -> None:

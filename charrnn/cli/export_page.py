@@ -8,7 +8,7 @@ from charrnn.errors import ModelFileError
 from charrnn.files import write_atomically
 from charrnn.pages.writing_page import check_operators, title_of, writing_page
 
-__all__ = ["page_of_file", "size", "write_page"]
+__all__ = ["page_of_file", "size", "told_bytes", "write_page"]
 
 
 def page_of_file(model: Path, page: Path) -> None:
@@ -35,5 +35,9 @@ def write_page(model: Path, page: Path, title: str) -> None:
 
 def size(file: Path) -> str:
     """The size of a file, as a message has it."""
-    size_bytes = file.stat().st_size
+    return told_bytes(file.stat().st_size)
+
+
+def told_bytes(size_bytes: int) -> str:
+    """A number of bytes, as a message has it."""
     return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:.0f} KB"

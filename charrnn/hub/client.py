@@ -41,12 +41,14 @@ def hub_calls(name: str) -> Iterator[Any]:
         with _quiet(utils):
             yield huggingface_hub
     except (network, errors.EntryNotFoundError, OSError, ValueError, RuntimeError) as error:
-        raise HubError(f"{name}: {_explained(_root(error), errors, network)}") from error
+        raise HubError(f"{name}: {_explained(_root(error, errors), errors, network)}") from error
 
 
-def _root(error: BaseException) -> BaseException:
+def _root(error: BaseException, errors: Any) -> BaseException:
     """What happened, where huggingface_hub has wrapped it into what it could not do then."""
     while isinstance(error, RuntimeError | FileNotFoundError) and error.__cause__ is not None:
+        if isinstance(error.__cause__, errors.OfflineModeIsEnabled):
+            break  # that something is not in the cache is what happened
         error = error.__cause__
     return error
 
@@ -60,7 +62,9 @@ def _explained(error: BaseException, errors: Any, network: type) -> str:
         return "has no such revision: name a branch, a tag or a commit that it has"
     if isinstance(error, errors.HfHubHTTPError):
         return _refusal(error)
-    if isinstance(error, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return "the Hub is not asked while offline: unset HF_HUB_OFFLINE"
+    if isinstance(error, errors.LocalEntryNotFoundError):
         return "is not in the cache, and the Hub is not asked while offline: unset HF_HUB_OFFLINE once to fetch it"
     if isinstance(error, network):
         return (

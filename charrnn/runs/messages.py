@@ -15,9 +15,9 @@ def say(text: str) -> None:
     _above_the_bar(text, sys.stdout)
 
 
-def warn(line: str) -> None:
+def warn(line: str, *, speaker: str = "charrnn-train") -> None:
     """Tell on stderr what the user should know but need not act on."""
-    _above_the_bar(f"charrnn-train: {line}", sys.stderr)
+    _above_the_bar(f"{speaker}: {line}", sys.stderr)
 
 
 def _above_the_bar(text: str, stream: TextIO) -> None:

@@ -6,6 +6,7 @@ normaliser. Nothing is unpickled.
 
 import json
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -142,7 +143,8 @@ def _of_run(path: Path) -> Pretrained:
     from charrnn.runs.messages import warn
 
     directory, named = find_run(str(path), "the model is {}: it must be a pretrained folder, hf://OWNER/NAME,")
-    checkpoint = read_checkpoint(named) if named else first_whole(best_first(directory.checkpoints), warn)
+    say = partial(warn, speaker="charrnn")
+    checkpoint = read_checkpoint(named) if named else first_whole(best_first(directory.checkpoints), say)
     if checkpoint is None:
         raise RunError(f"{path}: has no checkpoint yet: name a run that has one")
     model = load_model(directory, checkpoint, recurrence="auto")

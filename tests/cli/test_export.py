@@ -12,11 +12,11 @@ import onnx
 import pytest
 
 from charrnn import OnnxModel
-from charrnn.cli import export
 from charrnn.cli.export import main
 from charrnn.errors import CorpusError, RunError
 from charrnn.runs.checkpoint import read_checkpoint
 from charrnn.runs.directory import RunDirectory
+from charrnn.runs.export_run import choose_checkpoint
 from charrnn.training.loss_change import measure_loss_change
 from tests.conftest import Finished
 
@@ -302,7 +302,7 @@ def test_the_checkpoints_that_there_are_are_named_in_the_order_of_their_steps(tm
         path.mkdir(parents=True)
         (path / "manifest.json").touch()
     with pytest.raises(RunError, match="it has: step-00000005, step-99999999, step-100000000"):
-        export._checkpoint(tmp_path, tmp_path / "checkpoints", "step-1")
+        choose_checkpoint(RunDirectory(tmp_path), "step-1", print)
 
 
 def test_memory_that_is_not_there_is_one_line(command: Command, run: Path) -> None:
