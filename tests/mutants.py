@@ -55,6 +55,7 @@ FILES = ["charrnn/model", NATIVE, "charrnn/text", "charrnn/runtime"]
 FILES += [f"charrnn/{name}.py" for name in ("scores", "splitmix", "training/learner", "training/evaluation")]
 FILES += ["charrnn/training/schedule.py", "charrnn/runs/checkpoint.py", "charrnn/sampling_config.py"]
 TESTS = {
+    "hub/client": "tests/hub/test_snapshot.py tests/sharing/test_upload.py",
     "model/architecture": "tests/model/test_char_rnn.py",
     "model/cudnn": "tests/model/test_cudnn.py tests/model/test_recurrence.py",
     "model/cpu": "tests/model/test_native.py",
@@ -82,6 +83,8 @@ FURTHER = {
     "text": [LOSSES, "tests/runtime tests/test_export.py", "tests/cli/test_train.py tests/cli/test_sample.py"],
     "runtime": ["tests/test_export.py tests/training/test_evaluation.py", "tests/cli -k sample"],
     "charrnn": ["tests/cli -k sample"],
+    "hub": ["tests/hub tests/runs/test_pretrained.py", "tests/sharing"],
+    "sharing": ["tests/sharing", "tests/test_hub_round_trip.py"],
     "runs": ["tests/cli/test_train.py tests/test_torture.py"],
     "training": [LOSSES, "tests/training", "tests/cli/test_train.py tests/test_torture.py"],
 }

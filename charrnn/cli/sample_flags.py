@@ -22,6 +22,7 @@ examples:
   charrnn-sample model.onnx --prompt "the " --temperatures 0.2,0.5,1.0
   charrnn-sample model.onnx --endless | head -100
   charrnn-sample model.onnx --interactive
+  charrnn-sample hf://OWNER/NAME --length 500
   charrnn-sample model.onnx --score novel.txt --heatmap novel.html
   charrnn-sample model.onnx --score novel.txt --units --heatmap units.html"""
 

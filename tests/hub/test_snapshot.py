@@ -120,6 +120,8 @@ def test_what_is_not_there_or_private(hub: LoopbackHub, monkeypatch: pytest.Monk
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     if kind == "private":
         assert fetch_model_file(ADDRESS).read_bytes() == MODEL
+        with_token = {path.split("/")[1] for _, path, headers in hub.requests if TOKEN in str(headers)}
+        assert with_token == {"api", "owner"}, "where large files are gets no token"
     else:
         assert refused(ADDRESS).startswith("there is no such repository")
 
