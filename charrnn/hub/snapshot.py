@@ -50,16 +50,17 @@ def fetch_folder(address: HubAddress, *, needed: Sequence[str], wanted: Sequence
     for name in needed:
         if not (folder / name).is_file():
             raise HubError(f"{address}: has no {name}: name a model that `charrnn-export RUN --hub` has put there")
-    check_files(folder, [*needed, *wanted], str(address))
+    check_files(folder, [*needed, *wanted], str(address), cached=True)
     return folder
 
 
-def check_files(folder: Path, names: Sequence[str], source: str) -> None:
+def check_files(folder: Path, names: Sequence[str], source: str, *, cached: bool = False) -> None:
     """Compare those of the files `names` that config.json lists with what it lists.
 
-    Raises HubError, which begins with `source`; a file that is not as listed is forgotten, if it lies in a cache.
+    cached: whether the folder is one of the cache, which then forgets a file that is not as listed.
+    Raises HubError, which begins with `source`.
     """
-    listed = _listed(folder, source)
+    listed = _listed(folder, source, cached=cached)
     for name in names:
         file, expected = folder / name, listed.get(name)
         if expected is None or not file.is_file():
@@ -69,7 +70,8 @@ def check_files(folder: Path, names: Sequence[str], source: str) -> None:
         except OSError as error:
             raise HubError(f"{source}: its {name} cannot be read ({reason(error)})") from error
         if found != expected:
-            _forget(file)
+            if cached:
+                _forget(file)
             raise HubError(
                 f"{source}: its {name} does not match its checksum in {_CONFIG}: it was altered on the way, or there; "
                 "try again, or name another revision"
@@ -85,7 +87,7 @@ def _facts(data: bytes) -> dict[str, Any]:
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def _listed(folder: Path, source: str) -> dict[str, Any]:
+def _listed(folder: Path, source: str, *, cached: bool) -> dict[str, Any]:
     """The list in a folder's config.json; empty where there is none, as in what others have put there."""
     try:
         config = json.loads((folder / _CONFIG).read_bytes())
@@ -94,15 +96,15 @@ def _listed(folder: Path, source: str) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        _forget(folder / _CONFIG)
+        if cached:
+            _forget(folder / _CONFIG)
         raise HubError(f"{source}: its {_CONFIG} is damaged: try again, or name another revision") from error
 
 
 def _forget(file: Path) -> None:
-    """Delete a file of the cache, where it is a link into the blobs: the next time, it is fetched again."""
-    if not file.is_symlink():
-        return
+    """Delete a file of the cache, which is fetched again then. Mostly it is a link, to a blob beside the snapshots."""
     with suppress(OSError):
-        blob = file.parent / file.readlink()
+        blob = file.parent / file.readlink() if file.is_symlink() else None
         file.unlink()
-        blob.unlink()
+        if blob:
+            blob.unlink()
