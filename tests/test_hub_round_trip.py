@@ -111,3 +111,15 @@ def test_mistakes_are_one_line(hub: LoopbackHub, words: list[str], message: str)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith(f"charrnn-sample: error: {message}")
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("variable", "value"), [("HF_ENDPOINT", "http://[x"), ("HF_HUB_DOWNLOAD_TIMEOUT", "soon")])
+def test_an_environment_that_huggingface_hub_cannot_use(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    result = sampled("hf://owner/novel")
+    assert (result.returncode, result.stdout) == (2, "")
+    message = "charrnn-sample: error: hf://owner/novel: huggingface_hub cannot be used as the environment has it ("
+    assert result.stderr.startswith(message)
+    assert result.stderr.endswith("): look at HF_ENDPOINT and the other variables that begin so\n")

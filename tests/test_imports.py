@@ -105,7 +105,7 @@ MAY_IMPORT = {
     "writing": {"text", "runtime", "units", "pages", "writing"} | LIGHT,
     "pages": {"runtime", "pages"} | LIGHT,
     "autocomplete": {"runtime", "writing", "autocomplete"} | LIGHT,
-    "cli": {"", "presets", "processes", "runs", "training", "sharing", "writing", "pages", "autocomplete", "cli"}
+    "cli": {"", "hub", "presets", "processes", "runs", "training", "sharing", "writing", "pages", "autocomplete", "cli"}
     | ON_ALL_SIDES,
 }
 

@@ -138,6 +138,9 @@ def _export(options: ExportOptions) -> None:
 
 
 def _push(options: ExportOptions) -> None:
+    from charrnn.hub import HubAddress, check_login
+
+    check_login(str(HubAddress.of_repository(options.hub)))  # before torch is imported, which takes seconds
     with no_garbage_collection():
         from charrnn.sharing.upload import push_run
 

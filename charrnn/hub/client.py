@@ -12,7 +12,7 @@ from typing import Any
 
 from charrnn.errors import HubError, first_line
 
-__all__ = ["hub_calls"]
+__all__ = ["check_login", "hub_calls"]
 
 _LOGIN = "log in with `hf auth login`, or set HF_TOKEN"
 _BY_STATUS = {
@@ -32,9 +32,13 @@ def hub_calls(name: str) -> Iterator[Any]:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         import huggingface_hub
+        import huggingface_hub.constants  # what it makes of its environment variables
         from huggingface_hub import errors, utils
     except ModuleNotFoundError as error:
         raise HubError(f"{name}: models of the Hub need huggingface_hub: pip install 'charrnn[hub]'") from error
+    except ValueError as error:
+        problem = f"huggingface_hub cannot be used as the environment has it ({first_line(error)})"
+        raise HubError(f"{name}: {problem}: look at HF_ENDPOINT and the other variables that begin so") from error
     # What goes wrong between the machines is httpx's or httpx2's, by huggingface_hub's version.
     network: type[Exception] = errors.HfHubHTTPError.__bases__[0]
     try:
@@ -42,6 +46,16 @@ def hub_calls(name: str) -> Iterator[Any]:
             yield huggingface_hub
     except (network, errors.EntryNotFoundError, OSError, ValueError, RuntimeError) as error:
         raise HubError(f"{name}: {_explained(_root(error, errors), errors, network)}") from error
+
+
+def check_login(name: str) -> None:
+    """Raise HubError, about the model `name`, where nobody is logged in: now, and not when all has been computed."""
+    with hub_calls(name) as hub:
+        if hub.get_token() is None:
+            raise HubError(
+                f"{name}: nobody is logged in to the Hub here: run `hf auth login`, or set HF_TOKEN to a token that "
+                "may write"
+            )
 
 
 def _root(error: BaseException, errors: Any) -> BaseException:

@@ -8,7 +8,7 @@ from pathlib import Path
 import charrnn
 from charrnn.errors import HubError
 from charrnn.export import OPSET
-from charrnn.hub import HubAddress, hub_calls
+from charrnn.hub import HubAddress, check_login, hub_calls
 from charrnn.runs.directory import RunDirectory
 from charrnn.runs.export_run import choose_checkpoint
 from charrnn.runs.messages import warn
@@ -67,20 +67,10 @@ def push_run(
     """As `push`, whose arguments these are. say: is told of checkpoints that are passed over."""
     address = HubAddress.of_repository(repository)
     check_license(license)
-    _check_login(address)
+    check_login(str(address))
     directory = RunDirectory(Path(run))
     chosen = choose_checkpoint(directory, checkpoint, say)
     return _upload(address, bundle(directory, chosen, address.repository, license=license, opset=opset), public=public)
-
-
-def _check_login(address: HubAddress) -> None:
-    """Raise HubError where nobody is logged in: now, and not when all has been computed."""
-    with hub_calls(str(address)) as hub:
-        if hub.get_token() is None:
-            raise HubError(
-                f"{address}: nobody is logged in to the Hub here: run `hf auth login`, or set HF_TOKEN to a token that "
-                "may write"
-            )
 
 
 def _upload(address: HubAddress, made: Bundle, *, public: bool) -> Pushed:
