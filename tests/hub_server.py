@@ -11,7 +11,6 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,80 +18,9 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from tests.hub_state import LFS, TOKEN, Fault, LoopbackHub, Repository, git_hash, oid_of
+
 __all__ = ["TOKEN", "Fault", "LoopbackHub", "Repository", "hub", "loopback_hub", "offline"]
-
-TOKEN = "hf_of_owner"
-"""Of the user `owner`."""
-LFS = (".onnx", ".safetensors", ".png")
-"""Ends of the names of what is kept as large files."""
-Files = dict[str, bytes]
-
-
-@dataclass
-class Repository:
-    """Its commits, the newest last; `main` is that one."""
-
-    private: bool = False
-    gated: bool = False
-    commits: dict[str, Files] = field(default_factory=dict)
-
-    def commit(self, files: Files) -> str:
-        """Add a commit that holds `files`; returns its name."""
-        oid = hashlib.sha1(repr((len(self.commits), sorted(files.items()))).encode()).hexdigest()
-        self.commits[oid] = files
-        return oid
-
-    @property
-    def newest(self) -> str:
-        return next(reversed(self.commits))
-
-    @property
-    def files(self) -> Files:
-        """What `main` holds."""
-        return self.commits[self.newest] if self.commits else {}
-
-    def resolved(self, revision: str) -> str | None:
-        """The commit that a branch or a commit's name means."""
-        if revision == "main":
-            return self.newest
-        return revision if revision in self.commits else None
-
-
-@dataclass
-class Fault:
-    """What goes wrong with requests of `method` whose path has `part`, the first `times` of them."""
-
-    method: str
-    part: str
-    status: int = 0
-    """Answered instead; 0: the answer begins as it should."""
-    cut: int | None = None
-    """Bytes of the body after which the connection is cut; -1: before anything is answered."""
-    change: Callable[[bytes], bytes] | None = None
-    """What is made of the body."""
-    times: int = 1_000
-
-
-class LoopbackHub:
-    """The state of the server, for tests to fill, to spoil and to look at."""
-
-    def __init__(self) -> None:
-        self.repositories: dict[str, Repository] = {}
-        self.faults: list[Fault] = []
-        self.requests: list[tuple[str, str, dict[str, str]]] = []
-        """Method, path and headers (User-Agent, ...) of every request so far."""
-        self.blobs: dict[str, bytes] = {}
-        """Large files by SHA-256."""
-        self.address = ""
-        self.elsewhere = ""
-        """The same server by another name: where large files are, which must not get a token."""
-
-    def add(self, name: str, files: Files, **kind: bool) -> str:
-        """Put a commit into a repository, which is made where it is not there; returns the commit's name."""
-        return self.repositories.setdefault(name, Repository(**kind)).commit(files)
-
-    def paths(self, method: str = "") -> list[str]:
-        return [path for asked, path, _ in self.requests if method in ("", asked)]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -227,7 +155,7 @@ class _Handler(BaseHTTPRequestHandler):
         if data is None:
             return self._json({}, 404, X_Error_Code="EntryNotFound", X_Repo_Commit=commit)
         if not path.endswith(LFS):
-            return self._ranged(data, X_Repo_Commit=commit, ETag=f'"{_git_hash(data)}"')
+            return self._ranged(data, X_Repo_Commit=commit, ETag=f'"{git_hash(data)}"')
         sha256 = hashlib.sha256(data).hexdigest()
         self.hub.blobs[sha256] = data
         linked = {"X_Linked_ETag": f'"{sha256}"', "X_Linked_Size": str(len(data))}
@@ -255,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
                     "path": path,
                     "uploadMode": "lfs" if path.endswith(LFS) else "regular",
                     "shouldIgnore": False,
-                    "oid": _oid(path, now[path]) if path in now else None,
+                    "oid": oid_of(path, now[path]) if path in now else None,
                 }
                 for path in (each["path"] for each in json.loads(self.body)["files"])
             ]
@@ -308,16 +236,8 @@ _ROUTES: list[tuple[str, str, Callable[..., None]]] = [
 ]
 
 
-def _git_hash(data: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
-
-
-def _oid(path: str, data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest() if path.endswith(LFS) else _git_hash(data)
-
-
 def _entry(path: str, data: bytes) -> dict[str, Any]:
-    entry = {"type": "file", "path": path, "size": len(data), "oid": _git_hash(data)}
+    entry = {"type": "file", "path": path, "size": len(data), "oid": git_hash(data)}
     if path.endswith(LFS):
         entry["lfs"] = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 130}
     return entry

@@ -110,3 +110,18 @@ def test_the_sample_is_what_its_command_writes(folder: Path) -> None:
     assert "charrnn-sample hf://owner/novel --length 400 --temperature 0.7 --seed 1\n" in card
     text = charrnn.generate(folder / "model.onnx", "", 400, temperature=0.7, seed=1)
     assert f"```text\n{text}\n```" in card
+
+
+def test_a_run_of_an_earlier_release_goes_up_too(tmp_path: Path) -> None:
+    """Its text is no longer in the cache: what int8 costs stays unsaid."""
+    directory = RunDirectory(ROOT / "tests" / "golden" / "run-0.1.0" / "stream" / "run")
+    made = bundle(directory, choose_checkpoint(directory, "latest", print), "owner/old")
+    for name, data in made.files.items():
+        (tmp_path / name).write_bytes(data)
+    card = made.files["README.md"].decode()
+    assert "a tanh RNN (2 layers of 8 units)" in card
+    assert "words.txt" in card
+    assert "int8 weights" not in card
+    assert "- **No licence is stated.**" in card
+    model = charrnn.CharRNN.from_pretrained(tmp_path)
+    assert model.vocabulary == charrnn.load(tmp_path).vocabulary
