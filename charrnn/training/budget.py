@@ -60,7 +60,7 @@ _TRIAL = next(size for size in SIZES if size.hidden_size == 512)
 """What is timed first."""
 STEPS_PER_PASS = 150
 """Of a short text the batch is smaller, down to 8 rows, for so many steps a pass."""
-PASSES, FEWEST_PASSES, MOST_PASSES = 10.0, 20, 100
+PASSES, FEWEST_PASSES, MOST_PASSES = 10.0, 16, 100
 """A model with as many parameters as the text has characters may pass over it so often, one with half of them twice as
 often: after more it knows the text by heart. The bounds are those of that number."""
 _TIMED_STEPS = 4
@@ -139,7 +139,7 @@ def _most_passes(config: TrainConfig, text: RunText) -> int:
 
 
 def _dropout(passes: float) -> float:
-    return 0.0 if passes < 4 else 0.2 if passes < 10 else 0.5 if passes < 20 else 0.6
+    return 0.0 if passes < 4 else 0.2 if passes < 10 else 0.5
 
 
 def _parameters(config: TrainConfig, text: RunText) -> int:
