@@ -139,7 +139,7 @@ def _most_passes(config: TrainConfig, text: RunText) -> int:
 
 
 def _dropout(passes: float) -> float:
-    return 0.0 if passes < 4 else 0.2 if passes < 10 else 0.5
+    return 0.0 if passes < 4 else 0.2 if passes < 10 else 0.4 if passes < 14 else 0.5
 
 
 def _parameters(config: TrainConfig, text: RunText) -> int:
