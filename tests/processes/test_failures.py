@@ -21,7 +21,7 @@ from tests.conftest import Finished
 __all__ = ["command"]  # a fixture
 
 CONFIG = PRESETS["text"]()
-REMEDY = "lower --batch.size (64), --batch.length (100) or --model.hidden-size (512), or raise --batch.accumulation (1)"
+REMEDY = "lower --batch.size (64), --batch.length (128) or --model.hidden-size (512), or raise --batch.accumulation (1)"
 TOO_MUCH = 2**50  # bytes
 
 

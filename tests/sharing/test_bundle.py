@@ -112,8 +112,9 @@ def test_the_sample_is_what_its_command_writes(folder: Path) -> None:
     assert f"```text\n{text}\n```" in card
 
 
-def test_a_run_of_an_earlier_release_goes_up_too(tmp_path: Path) -> None:
+def test_a_run_of_an_earlier_release_goes_up_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its text is no longer in the cache: what int8 costs stays unsaid."""
+    monkeypatch.setenv("CHARRNN_CACHE", str(tmp_path / "cache"))
     directory = RunDirectory(ROOT / "tests" / "golden" / "run-0.1.0" / "stream" / "run")
     made = bundle(directory, choose_checkpoint(directory, "latest", print), "owner/old")
     for name, data in made.files.items():

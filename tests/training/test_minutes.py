@@ -53,7 +53,7 @@ def ends_low(run: Path) -> bool:
 def test_the_text_and_the_time_choose(
     trains: Callable[..., int], text: Path, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert trains(text, "--minutes", MINUTES, "--run-dir", run, *QUIET) == 0
+    assert trains(text, "--minutes", MINUTES, "--patience", 100, "--run-dir", run, *QUIET) == 0
     config = config_of(run)
     size = budget.SIZES[0]  # of 6,300 characters nothing larger is worth its time
     assert config["model"]["hidden_size"] == size.hidden_size
@@ -121,7 +121,7 @@ def test_what_was_chosen_stays_and_what_was_spent_counts(
 
 @pytest.mark.distributed
 def test_all_processes_choose_the_same(text: Path, run: Path) -> None:
-    finished = launch(run, 2, text, "--minutes", 0.3, *QUIET)
+    finished = launch(run, 2, text, "--minutes", 0.3, "--patience", 100, *QUIET)
     assert finished.returncode == 0, finished.stderr
     assert ends_low(run)
 
