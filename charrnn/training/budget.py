@@ -126,7 +126,7 @@ def _for_time(config: TrainConfig, text: RunText, deadline: Deadline, step_secon
         "evaluate_every": max(1, round(steps / evaluations)),
         "patience": _PATIENCE,
         "optimiser.warmup_steps": min(config.optimiser.warmup_steps, int(steps) // 10),
-        "model.dropout": _dropout(passes),
+        "model.dropout": _dropout(passes * _parameters(config, text) / len(text.train)),
         "text.validation_fraction": validation / length,
         "text.test_fraction": test / length,
     }
@@ -138,8 +138,9 @@ def _most_passes(config: TrainConfig, text: RunText) -> int:
     return round(min(max(PASSES * len(text.train) / _parameters(config, text), FEWEST_PASSES), MOST_PASSES))
 
 
-def _dropout(passes: float) -> float:
-    return 0.0 if passes < 4 else 0.2 if passes < 10 else 0.4 if passes < 14 else 0.5
+def _dropout(chances: float) -> float:
+    """By how much chance the run has to learn the text by heart: its passes, times parameters by characters."""
+    return 0.0 if chances < 2 else 0.2 if chances < 10 else 0.4 if chances < 14 else 0.5
 
 
 def _parameters(config: TrainConfig, text: RunText) -> int:
