@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 import charrnn
-from charrnn.cli.export import main
 from charrnn.errors import CharRNNError, ConfigError, HubError, RunError
 from charrnn.sharing import upload
 from charrnn.sharing.bundle import NAMES, Bundle
 from tests.anything import one_line
+from tests.cli.test_export import Command, command
 from tests.hub_server import TOKEN, Fault, LoopbackHub
+
+__all__ = ["command"]  # a fixture
 
 NAME = "owner/novel"
 
@@ -176,21 +178,7 @@ def test_mistakes_are_told_before_anything_is_sent(
     assert not logged_in.requests
 
 
-@pytest.fixture
-def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["charrnn-export", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capfd.readouterr()
-        return int(stop.value.code or 0), captured.out, captured.err
-
-    return call
-
-
-def test_the_command(
-    logged_in: LoopbackHub, private_run: Path, command: Callable[..., tuple[int, str, str]], made: Bundle
-) -> None:
+def test_the_command(logged_in: LoopbackHub, private_run: Path, command: Command, made: Bundle) -> None:
     before = sorted(private_run.iterdir())
     status, stdout, stderr = command(private_run, "--hub", NAME)
     assert (status, stderr) == (0, "")
@@ -204,9 +192,7 @@ def test_the_command(
     assert sorted(private_run.iterdir()) == before, "nothing is written into the run"
 
 
-def test_the_command_makes_what_it_sends(
-    logged_in: LoopbackHub, private_run: Path, command: Callable[..., tuple[int, str, str]]
-) -> None:
+def test_the_command_makes_what_it_sends(logged_in: LoopbackHub, private_run: Path, command: Command) -> None:
     flags = ["--checkpoint", "step-00000030", "--license", "mit", "--opset", 13]
     status, stdout, _ = command(private_run, "--hub", NAME, *flags)
     assert (status, ", from step 30; " in stdout) == (0, True)
@@ -231,7 +217,7 @@ def test_the_command_makes_what_it_sends(
 def test_mistakes_in_flags(
     hub: LoopbackHub,
     private_run: Path,
-    command: Callable[..., tuple[int, str, str]],
+    command: Command,
     flags: list[str],
     message: str,
 ) -> None:
