@@ -117,8 +117,9 @@ def run(arguments: Sequence[str]) -> int:
 
 def _export(options: ExportOptions) -> None:
     with no_garbage_collection():
+        from charrnn.runs.choice import choose_checkpoint
         from charrnn.runs.directory import RunDirectory
-        from charrnn.runs.export_run import choose_checkpoint, export_run
+        from charrnn.runs.export_run import export_run
 
     directory = RunDirectory(options.run)
     weights = options.weights

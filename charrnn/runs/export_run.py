@@ -1,20 +1,19 @@
 """model.onnx from a checkpoint of a run: what training does at its end, and `charrnn-export` at any time."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from charrnn.errors import ConfigError, RunError, VocabularyError
 from charrnn.export import OPSET, Weights, export_onnx
-from charrnn.files import looking_at
 from charrnn.model import CharRNN, ModelConfig
 from charrnn.processes.failures import is_out_of_memory
-from charrnn.runs.checkpoint import Checkpoint, Progress, best_first, first_whole, newest_first, read_checkpoint
+from charrnn.runs.checkpoint import Checkpoint, Progress
 from charrnn.runs.directory import RunDirectory
 from charrnn.runs.metrics import MetricsFile, Record
 
-__all__ = ["Exported", "choose_checkpoint", "export_run", "load_model"]
+__all__ = ["Exported", "export_run", "load_model"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,26 +24,6 @@ class Exported:
     """The training summary that the file holds."""
     difference: float
     """The largest difference of a logit or state from torch; see `export_onnx`."""
-
-
-def choose_checkpoint(directory: RunDirectory, name: str, say: Callable[[str], None]) -> Checkpoint:
-    """The checkpoint `name` of a run, or where that is best or latest the first of them that is whole.
-
-    say: is told of those that are passed over. Raises RunError where there is none.
-    """
-    orders = {"best": best_first, "latest": newest_first}
-    checkpoints = directory.checkpoints
-    with looking_at(checkpoints / name):
-        if name not in orders and (checkpoints / name).is_dir():
-            return read_checkpoint(checkpoints / name)
-    with looking_at(directory.path):
-        whole = first_whole(orders[name](checkpoints), say) if name in orders else None
-        have = ", ".join(path.name for path in reversed(newest_first(checkpoints))) or "none"
-    if whole is None:
-        raise RunError(
-            f"{directory.path}: has no checkpoint {name!r} (it has: {have}): name a run directory and one of its own"
-        )
-    return whole
 
 
 def export_run(

@@ -137,16 +137,12 @@ def _address(source: str, revision: str) -> HubAddress:
 
 
 def _of_run(path: Path) -> Pretrained:
-    from charrnn.runs.checkpoint import best_first, first_whole, read_checkpoint
-    from charrnn.runs.directory import find_run
+    from charrnn.runs.choice import find_checkpoint
     from charrnn.runs.export_run import load_model
     from charrnn.runs.messages import warn
 
-    directory, named = find_run(str(path), "the model is {}: it must be a pretrained folder, hf://OWNER/NAME,")
-    say = partial(warn, speaker="charrnn")
-    checkpoint = read_checkpoint(named) if named else first_whole(best_first(directory.checkpoints), say)
-    if checkpoint is None:
-        raise RunError(f"{path}: has no checkpoint yet: name a run that has one")
+    complaint = "the model is {}: it must be a pretrained folder, hf://OWNER/NAME,"
+    directory, checkpoint = find_checkpoint(str(path), complaint, partial(warn, speaker="charrnn"))
     model = load_model(directory, checkpoint, recurrence="auto")
     vocabulary, normaliser = directory.read_vocabulary()
     return Pretrained(config=model.config, tensors=checkpoint.model, vocabulary=vocabulary, normaliser=normaliser)

@@ -9,8 +9,8 @@ import charrnn
 from charrnn.errors import HubError
 from charrnn.export import OPSET
 from charrnn.hub import HubAddress, check_login, hub_calls
+from charrnn.runs.choice import choose_checkpoint
 from charrnn.runs.directory import RunDirectory
-from charrnn.runs.export_run import choose_checkpoint
 from charrnn.runs.messages import warn
 from charrnn.sharing.bundle import NAMES, Bundle, bundle
 from charrnn.sharing.card import check_license

@@ -11,8 +11,7 @@ import torch
 from charrnn.errors import RunError
 from charrnn.hub import is_address
 from charrnn.model import CharRNN
-from charrnn.runs.checkpoint import best_first, first_whole, read_checkpoint
-from charrnn.runs.directory import find_run
+from charrnn.runs.choice import find_checkpoint
 from charrnn.runs.messages import warn
 from charrnn.runs.pretrained import is_pretrained, read_pretrained
 from charrnn.text.vocabulary import Vocabulary
@@ -58,10 +57,7 @@ def start_from(source: str, model: CharRNN, text: RunText) -> str:
 
 
 def _run(source: str) -> _Origin:
-    directory, path = find_run(source, "init_from is {}: it must be")
-    checkpoint = read_checkpoint(path) if path else first_whole(best_first(directory.checkpoints), warn)
-    if checkpoint is None:
-        raise RunError(f"{source}: has no checkpoint yet: name a run that has one")
+    directory, checkpoint = find_checkpoint(source, "init_from is {}: it must be", warn)
     return _Origin(
         name=f"{source}, step {checkpoint.progress.step:,}",
         architecture={"cell": "tanh"} | checkpoint.config["model"],  # 0.1.0 had no other, and did not say so

@@ -13,10 +13,9 @@ import pytest
 
 from charrnn import OnnxModel
 from charrnn.cli.export import main
-from charrnn.errors import CorpusError, RunError
+from charrnn.errors import CorpusError
 from charrnn.runs.checkpoint import read_checkpoint
 from charrnn.runs.directory import RunDirectory
-from charrnn.runs.export_run import choose_checkpoint
 from charrnn.training.loss_change import measure_loss_change
 from tests.conftest import Finished
 
@@ -294,15 +293,6 @@ def test_a_damaged_best_checkpoint_is_passed_over_unless_it_is_the_last(command:
         "restore one from a copy, or start another run",
     ]
     assert not (run / "model.onnx").exists()
-
-
-def test_the_checkpoints_that_there_are_are_named_in_the_order_of_their_steps(tmp_path: Path) -> None:
-    for step in (99_999_999, 100_000_000, 5):
-        path = tmp_path / "checkpoints" / f"step-{step:08d}"
-        path.mkdir(parents=True)
-        (path / "manifest.json").touch()
-    with pytest.raises(RunError, match="it has: step-00000005, step-99999999, step-100000000"):
-        choose_checkpoint(RunDirectory(tmp_path), "step-1", print)
 
 
 def test_memory_that_is_not_there_is_one_line(command: Command, run: Path) -> None:

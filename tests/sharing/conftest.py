@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from charrnn.runs.choice import choose_checkpoint
 from charrnn.runs.directory import RunDirectory
-from charrnn.runs.export_run import choose_checkpoint
 from charrnn.sharing.bundle import Bundle, bundle
 from tests.conftest import Finished
 

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 import charrnn
+from charrnn.runs.choice import choose_checkpoint
 from charrnn.runs.directory import RunDirectory
-from charrnn.runs.export_run import choose_checkpoint
 from charrnn.sharing.bundle import NAMES, Bundle, bundle
 from tests.conftest import ROOT, Finished
 from tests.sharing.conftest import SECRET
