@@ -1,14 +1,16 @@
 """loss.png: the loss of training and validation over the characters seen."""
 
-import io
 import math
-import warnings
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from charrnn.console import visible
 from charrnn.files import write_atomically
 from charrnn.runs.metrics import Record
+
+if TYPE_CHECKING:
+    from charrnn.runs.figure import ShownFigure
 
 __all__ = ["LossPlot"]
 
@@ -27,6 +29,14 @@ class LossPlot:
         self._title = title
         self.curves = {split: Curve() for split in _SPLITS}
 
+    @classmethod
+    def of(cls, records: Iterable[Record], *, title: str) -> Self:
+        """The plot of these records of metrics.jsonl, under this title."""
+        plot = cls(title=title)
+        for record in records:
+            plot.add(record)
+        return plot
+
     def add(self, record: Record) -> None:
         """Take the losses out of a record of metrics.jsonl."""
         for split, curve in self.curves.items():
@@ -34,10 +44,14 @@ class LossPlot:
                 curve.add((float(record["characters_seen"]) / 1e6, float(record[f"{split}_loss_nats"])))
 
     def draw(self, path: Path) -> None:
-        """Draw nats per character at the left, bits at the right."""
-        from matplotlib.figure import Figure  # no pyplot: no display, no global state
+        """Write the figure as PNG, whole or not at all. Raises RunError where it cannot be written."""
+        write_atomically(path, self.figure().png())
 
-        figure = Figure(figsize=(8, 4.5), layout="constrained", dpi=120)
+    def figure(self) -> "ShownFigure":
+        """The losses: nats per character at the left, bits at the right. A notebook shows it as it is."""
+        from charrnn.runs.figure import ShownFigure  # with it comes matplotlib
+
+        figure = ShownFigure(figsize=(8, 4.5), layout="constrained", dpi=120)
         axes = figure.add_subplot()
         shown = []
         for split, curve in self.curves.items():
@@ -53,11 +67,7 @@ class LossPlot:
         bits = axes.secondary_yaxis("right", functions=(_bits, _nats))
         bits.set_ylabel("bits per character")
         axes.grid(alpha=0.25)
-        image = io.BytesIO()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # the title's font may lack a script: there are boxes then
-            figure.savefig(image, format="png")
-        write_atomically(path, image.getvalue())
+        return figure
 
 
 class Curve:

@@ -53,7 +53,8 @@ def bundle(
         facts = {"corpus": public_corpus(description["config"])}
         for file, weights in MODELS.items():
             exported = export_run(directory, checkpoint, folder / file, weights=weights, opset=opset, facts=facts)
-        _draw_curve(directory, folder / "loss.png", title=repository)
+        records = MetricsFile(directory.metrics).read()
+        LossPlot.of(records, title=repository).draw(folder / "loss.png")  # the run's own title names its directory
         sample = generate(OnnxModel.load(folder / "model.onnx"), "", 400, temperature=0.7, seed=1)
         int8_nats = _cost(directory, checkpoint, folder / "model-int8.onnx")
         files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
@@ -83,14 +84,6 @@ def _config(files: dict[str, bytes], more: dict[str, Any]) -> bytes:
     """config.json of the model, how it was trained, and a list of the other files."""
     others = {name: data for name, data in files.items() if name != CONFIG}
     return as_bytes(json.loads(files[CONFIG]) | more | {"files": listing(others)})
-
-
-def _draw_curve(directory: RunDirectory, path: Path, *, title: str) -> None:
-    """loss.png under another title: the run's own names its directory."""
-    plot = LossPlot(title=title)
-    for record in MetricsFile(directory.metrics).read():
-        plot.add(record)
-    plot.draw(path)
 
 
 def _cost(directory: RunDirectory, checkpoint: Checkpoint, file: Path) -> float | None:

@@ -19,10 +19,7 @@ def records(losses: list[float], name: str = "train") -> list[dict[str, Any]]:
 
 
 def plot_loss(records: list[dict[str, Any]], path: Path, *, title: str) -> None:
-    plot = LossPlot(title=title)
-    for record in records:
-        plot.add(record)
-    plot.draw(path)
+    LossPlot.of(records, title=title).draw(path)
 
 
 def drawn(path: Path) -> np.ndarray:
@@ -46,6 +43,18 @@ def test_both_curves_are_in_the_picture(tmp_path: Path) -> None:
     plot_loss(both, path, title="both")
     assert shows(drawn(path), ORANGE)
     assert [entry.name for entry in tmp_path.iterdir()] == ["loss.png"]
+
+
+def test_a_notebook_shows_the_bytes_that_are_written(tmp_path: Path) -> None:
+    """The title has letters that the font lacks: of that nobody is warned."""
+    case = [*records([2.0, 1.5, 1.3]), *records([2.1, 1.4], "validation")]
+    for name in ("first.png", "second.png"):
+        plot_loss(case, tmp_path / name, title="戦争")
+    picture = (tmp_path / "first.png").read_bytes()
+    assert picture.startswith(b"\x89PNG\r\n\x1a\n")
+    assert picture == (tmp_path / "second.png").read_bytes()
+    figure = LossPlot.of(case, title="戦争").figure()
+    assert figure._repr_png_() == figure._repr_png_() == picture, "as IPython asks for it"
 
 
 @pytest.mark.parametrize(
