@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn, TextIO
 
-__all__ = ["EXIT_INTERRUPTED", "give_up", "importing", "tell", "visible"]
+__all__ = ["EXIT_INTERRUPTED", "give_up", "importing", "tell", "told_bytes", "visible"]
 
 EXIT_INTERRUPTED = 130
 _UNSEEN = "Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"
@@ -48,6 +48,11 @@ def tell(text: str, stream: TextIO | None, end: str = "\n") -> None:
         give_up(stream)
         if stream is sys.stdout and not isinstance(error, BrokenPipeError):
             tell(f"standard output cannot be written ({error.strerror}): the work goes on without it", sys.stderr)
+
+
+def told_bytes(size_bytes: int) -> str:
+    """A number of bytes, as a message has it."""
+    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:.0f} KB"
 
 
 def give_up(stream: TextIO) -> None:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from charrnn.cli.common import exit_status
-from charrnn.cli.export_page import page_of_file, size, told_bytes, write_page
+from charrnn.cli.export_page import page_of_file, size, write_page
 from charrnn.cli.flags import parse_flags
-from charrnn.console import tell
+from charrnn.console import tell, told_bytes
 from charrnn.errors import ConfigError, CorpusError, RunError, first_line
 from charrnn.files import looking_at
 from charrnn.garbage import no_garbage_collection

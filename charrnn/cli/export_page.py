@@ -3,12 +3,12 @@
 import sys
 from pathlib import Path
 
-from charrnn.console import tell
+from charrnn.console import tell, told_bytes
 from charrnn.errors import ModelFileError
 from charrnn.files import write_atomically
 from charrnn.pages.writing_page import check_operators, title_of, writing_page
 
-__all__ = ["page_of_file", "size", "told_bytes", "write_page"]
+__all__ = ["page_of_file", "size", "write_page"]
 
 
 def page_of_file(model: Path, page: Path) -> None:
@@ -36,8 +36,3 @@ def write_page(model: Path, page: Path, title: str) -> None:
 def size(file: Path) -> str:
     """The size of a file, as a message has it."""
     return told_bytes(file.stat().st_size)
-
-
-def told_bytes(size_bytes: int) -> str:
-    """A number of bytes, as a message has it."""
-    return f"{size_bytes / 1e6:.1f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:.0f} KB"

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from charrnn.cli.common import exit_status
-from charrnn.console import importing
+from charrnn.console import importing, told_bytes
 from charrnn.errors import ConfigError
 from charrnn.writing.output import COMMAND, say
 
@@ -52,7 +52,7 @@ def _load(options: "Options") -> "OnnxModel":
 
 
 def _describe(model: "OnnxModel") -> None:
-    say(f"model {model.path}: {model.path.stat().st_size / 1e6:.1f} MB, {_listed(model.config)}")
+    say(f"model {model.path}: {told_bytes(model.path.stat().st_size)}, {_listed(model.config)}")
     characters = model.vocabulary.characters
     rest = " and more" if len(characters) > _SHOWN_CHARS else ""
     say(f"vocabulary of {len(characters):,} characters: {characters[:_SHOWN_CHARS]!r}{rest}")

@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 
+from charrnn.console import told_bytes
 from charrnn.runs.directory import RunDirectory
 from charrnn.scores import Scores
 from charrnn.training.data import RunText
@@ -68,7 +69,7 @@ def closing(
     if deadline is not None:
         lines.append(f"time      {_duration(deadline.spent)} of {_duration(deadline.seconds)}")
     lines += [
-        f"model     {directory.model} ({directory.model.stat().st_size / 1e6:.1f} MB)",
+        f"model     {directory.model} ({told_bytes(directory.model.stat().st_size)})",
         f"curve     {directory.plot}",
         *([f"samples   {directory.samples}"] if directory.samples.exists() else []),
         "next:",
