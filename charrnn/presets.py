@@ -1,13 +1,18 @@
-"""Presets: each a function that returns a whole config. Flags override single settings."""
+"""Presets: each a function that returns a whole config. Flags, or keyword arguments, override single settings."""
 
-from collections.abc import Callable
+import difflib
+import re
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 from charrnn.config import BatchConfig, LogConfig, OptimiserConfig, TrainConfig
+from charrnn.errors import ConfigError
 from charrnn.model import Architecture
 from charrnn.text.settings import TextConfig
 
-__all__ = ["PRESETS", "text"]
+__all__ = ["PRESETS", "may_be_there", "preset_of", "text"]
 
 _EVERYTHING = (
     *("epochs", "evaluate_every", "patience", "optimiser.warmup_steps", "optimiser.learning_rate"),
@@ -135,3 +140,40 @@ PRESETS: dict[str, Callable[[], TrainConfig]] = {
     "tiny-shakespeare": tiny_shakespeare,
     "python-stdlib": python_stdlib,
 }
+
+
+def preset_of(words: Sequence[str]) -> TrainConfig:
+    """The preset that the first of `words` names, on the texts that the others name; or `text`, where all are texts.
+
+    Raises ConfigError for a first word that is neither.
+    """
+    if words[0] in PRESETS:
+        config, corpus = PRESETS[words[0]](), tuple(words[1:])
+    else:
+        _check_text(words[0])
+        config, corpus = text(), tuple(words)
+    return replace(config, text=replace(config.text, corpus=corpus)) if corpus else config
+
+
+def _check_text(word: str) -> None:
+    """Raise ConfigError where `word` is no text that could be there."""
+    if word == "-" or re.match(r"https?://|hub:", word) or any(c in word for c in "*?[") or may_be_there(word):
+        return
+    nearest = difflib.get_close_matches(word, [*PRESETS, *_neighbours(word)], n=1)
+    hint = f"did you mean {nearest[0]}?" if nearest else f"the presets are {', '.join(PRESETS)}"
+    raise ConfigError(f"{word!r} is neither a preset nor a file: {hint}")
+
+
+def may_be_there(word: str) -> bool:
+    """Whether there is a file or directory `word`, or the system does not say: who reads it will tell why."""
+    try:
+        return Path(word).exists()
+    except OSError:
+        return True
+
+
+def _neighbours(word: str) -> list[str]:
+    directory = Path(word).parent
+    with suppress(OSError):  # no directory, or not to be read: then there is nothing to suggest
+        return [str(directory / path.name) for path in directory.iterdir()]
+    return []

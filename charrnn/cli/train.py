@@ -1,16 +1,12 @@
 """charrnn-train: train a model on a preset's text or on yours. `train.py` at the top of the repository is the same."""
 
-import difflib
 import gc
 import itertools
 import os
-import re
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charrnn.cli.common import exit_status
@@ -23,10 +19,6 @@ if TYPE_CHECKING:
     from charrnn.config import TrainConfig
 
 __all__ = ["main", "parse"]
-
-# Read by the libraries when they are imported, which is why it stands here.
-os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # offline means offline, crash reports included
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 _BEGAN = time.monotonic()
 """torch is not imported yet: that, too, is of the minutes that a user waits."""
@@ -57,19 +49,20 @@ def run(arguments: Sequence[str]) -> int:
         return 0
     with no_garbage_collection():
         config = parse(arguments)
-        from charrnn.presets import PRESETS
+        from charrnn.presets import PRESETS, may_be_there
         from charrnn.training.run import train
 
         gc.freeze()  # what is there now stays: nor is it looked through later
-    if config.text.corpus == PRESETS[config.preset]().text.corpus and _may_be_there(config.preset):
+    if config.text.corpus == PRESETS[config.preset]().text.corpus and may_be_there(config.preset):
         note = f"{config.preset} is the preset; what is called so here is ./{config.preset}"
         tell(f"charrnn-train: {note}", sys.stderr if os.environ.get("RANK", "0") == "0" else None)
-    return train(config, began=_BEGAN)
+    signal = train(config, began=_BEGAN).signal
+    return 128 + signal if signal else 0
 
 
 def parse(arguments: Sequence[str]) -> "TrainConfig":
     """The config that `arguments` ask for. Raises ConfigError for what is not a preset, a text or a flag."""
-    from charrnn.presets import PRESETS
+    from charrnn.presets import PRESETS, may_be_there, preset_of
 
     named = list(itertools.takewhile(lambda word: word == "-" or not word.startswith("-"), arguments))
     flags = list(arguments[len(named) :])
@@ -78,25 +71,19 @@ def parse(arguments: Sequence[str]) -> "TrainConfig":
             f"{flags[0]!r} comes before a preset or a text: begin with one of {', '.join(PRESETS)}, or with a text, "
             f"as in `charrnn-train novel.txt {flags[0]}`"
         )
-    if named[0] in PRESETS:
-        config, corpus = PRESETS[named[0]](), tuple(named[1:])
-    else:
-        _check_texts(named, PRESETS)
-        config, corpus = PRESETS["text"](), tuple(named)
-    if corpus:
-        config = replace(config, text=replace(config.text, corpus=corpus))
-    config = _parse_flags(config, flags)
+    config = _parse_flags(preset_of(named), flags)
     words = (flag[2:].partition("=")[0].replace("-", "_") for flag in flags if flag.startswith("--"))
     config = replace(config, given=tuple(sorted(set(words))))
     if not config.text.corpus:
         raise ConfigError(
             "the preset text has no text of its own: name a file, as in `charrnn-train novel.txt`"
-            + ("; what is called text here is ./text" if _may_be_there("text") else "")
+            + ("; what is called text here is ./text" if may_be_there("text") else "")
         )
     return config
 
 
 def _parse_flags(config: "TrainConfig", flags: list[str]) -> "TrainConfig":
+    from charrnn.presets import may_be_there
     from charrnn.text.normaliser import Normaliser
 
     try:
@@ -117,7 +104,7 @@ def _parse_flags(config: "TrainConfig", flags: list[str]) -> "TrainConfig":
         try:
             Normaliser.named(word)
         except ConfigError:
-            if _may_be_there(word):
+            if may_be_there(word):
                 raise _after_flags(word) from None
             raise
     return config
@@ -125,31 +112,6 @@ def _parse_flags(config: "TrainConfig", flags: list[str]) -> "TrainConfig":
 
 def _after_flags(word: str) -> ConfigError:
     return ConfigError(f"{word!r} comes after a flag: texts come first, as in `charrnn-train novel.txt --epochs 3`")
-
-
-def _check_texts(words: list[str], presets: Iterable[str]) -> None:
-    """Raise ConfigError where the first word is neither a preset nor a text that could be there."""
-    word = words[0]
-    if word == "-" or re.match(r"https?://|hub:", word) or any(c in word for c in "*?[") or _may_be_there(word):
-        return
-    nearest = difflib.get_close_matches(word, [*presets, *_neighbours(word)], n=1)
-    hint = f"did you mean {nearest[0]}?" if nearest else f"the presets are {', '.join(presets)}"
-    raise ConfigError(f"{word!r} is neither a preset nor a file: {hint}")
-
-
-def _may_be_there(word: str) -> bool:
-    """Whether there is a file or directory `word`, or the system does not say: who reads it will tell why."""
-    try:
-        return Path(word).exists()
-    except OSError:
-        return True
-
-
-def _neighbours(word: str) -> list[str]:
-    directory = Path(word).parent
-    with suppress(OSError):  # no directory, or not to be read: then there is nothing to suggest
-        return [str(directory / path.name) for path in directory.iterdir()]
-    return []
 
 
 def _usage() -> str:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -20,7 +21,7 @@ ASK_STEPS = 100
 
 
 class Interruptions:
-    """Notes the first SIGTERM, SIGINT or `stop_signal`; a second one has its usual effect, at once.
+    """Notes the first SIGTERM, SIGINT or `stop_signal`; a second one has its usual effect, at once. None in a thread.
 
     A process whose launcher has died is told to stop by nobody: it takes that for a SIGTERM.
     """
@@ -28,6 +29,8 @@ class Interruptions:
     def __init__(self, accelerator: Accelerator, *, stop_signal: int, checkpoint_minutes: float) -> None:
         self._accelerator = accelerator
         self._signals = {signal.SIGTERM, signal.SIGINT} | ({signal.Signals(stop_signal)} if stop_signal else set())
+        if threading.current_thread() is not threading.main_thread():  # which alone gets signals
+            self._signals = set()
         self._minutes = checkpoint_minutes
         self._launcher = launcher_pid()
         self._received = 0

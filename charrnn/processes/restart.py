@@ -1,5 +1,6 @@
-"""A launch that starts its processes again (`--max_restarts`)."""
+"""Processes that form a group again: a launch starts them anew (`--max_restarts`), or they have a second run."""
 
+import itertools
 import os
 from datetime import timedelta
 
@@ -10,14 +11,18 @@ from torch.distributed.rendezvous import rendezvous
 __all__ = ["join_again"]
 
 
-def join_again(backend: str, timeout: timedelta) -> None:
-    """Make the process group of a restarted launch (`--max_restarts`) before accelerate does.
+_groups = itertools.count()
+"""Process groups that this process has been in. All processes of a launch have had as many."""
 
-    The launcher's key-value store lives on, and what the attempt before wrote there misleads the next one: it fails, or
-    hangs. Ours has keys of its own for each attempt.
+
+def join_again(backend: str, timeout: timedelta) -> None:
+    """Make the process group before accelerate does, where the launcher's key-value store has had one before.
+
+    What that wrote there misleads the next one: it fails, or hangs. Ours has keys of its own for each.
     """
-    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
-        return  # then a store is made anew for each attempt
+    group, attempt = next(_groups), os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or (attempt, group) == ("0", 0):
+        return  # a store is made anew for each group, or is new
     launcher, rank, world_size = next(rendezvous("env://", timeout=timeout))
-    store = PrefixStore(f"charrnn/attempt-{os.environ['TORCHELASTIC_RESTART_COUNT']}", launcher)
+    store = PrefixStore(f"charrnn/attempt-{attempt}/group-{group}", launcher)
     init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sys
+import warnings
 from datetime import timedelta
 
 import torch
@@ -49,12 +50,15 @@ def start(*, mixed_precision: str, threads: int, timeout_seconds: float = 600.0)
         _keep_freed_memory()
     else:
         _same_bits_every_time()
-    torch.set_num_threads(_threads(threads))
+    threads = _threads(threads)
+    torch.set_num_threads(threads)
     timeout = timedelta(seconds=timeout_seconds)
-    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):
-        join_again("gloo" if cpu else "cuda:nccl,cpu:gloo", timeout)
+    join_again("gloo" if cpu else "cuda:nccl,cpu:gloo", timeout)
     group = InitProcessGroupKwargs(timeout=timeout)
-    accelerator = Accelerator(cpu=cpu, mixed_precision=mixed_precision, kwargs_handlers=[group])
+    with warnings.catch_warnings():  # of several processes on CPU that accelerate launch has not started
+        warnings.filterwarnings("ignore", "OMP_NUM_THREADS/MKL_NUM_THREADS unset, we set it", UserWarning)
+        accelerator = Accelerator(cpu=cpu, mixed_precision=mixed_precision, kwargs_handlers=[group])
+    torch.set_num_threads(threads)  # which it has set then, to its own number
     requested = max(int(os.environ.get("WORLD_SIZE", "1")), requested_processes())
     if accelerator.num_processes != requested:
         raise ConfigError(

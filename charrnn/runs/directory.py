@@ -21,7 +21,7 @@ from charrnn.runs.earlier import as_today
 from charrnn.text.normaliser import Normaliser
 from charrnn.text.vocabulary import Vocabulary
 
-__all__ = ["Claim", "RunDirectory", "as_json", "claim", "find_run", "precision_of"]
+__all__ = ["Claim", "RunDirectory", "as_json", "claim", "find_run", "precision_of", "unnamed_runs"]
 
 MAY_CHANGE = frozenset(
     {
@@ -32,6 +32,8 @@ MAY_CHANGE = frozenset(
 )
 """Settings that a resumed run may have otherwise than before; `text.corpus` may too, if the text is the same."""
 _LOCK = ".lock"
+_RUNS = Path("runs")
+"""Where a run is that nobody has given a directory."""
 
 
 class RunDirectory:
@@ -243,12 +245,24 @@ def claim(config: TrainConfig) -> Claim:
     elif int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")):
         raise ConfigError("--max_restarts needs --run-dir: a restarted run must find its directory again")
     else:
-        directory = RunDirectory(Path(f"runs/{config.preset}-{time.strftime('%Y%m%d-%H%M%S')}"))
+        directory = RunDirectory(_unnamed_run(config.preset))
     with looking_at(directory.path):
         resumes = directory.resumes(config)
     if resumes:
         directory.lock()
     return Claim(directory, resumes, checkpoint, directory.settled(config) if resumes else {})
+
+
+def _unnamed_run(preset: str) -> Path:
+    """A directory that is not there, for a run of `preset`; short runs may begin in the same second."""
+    name = f"{preset}-{time.strftime('%Y%m%d-%H%M%S')}"
+    names = (name, *(f"{name}-{number}" for number in range(2, 1000)))
+    return next((_RUNS / each for each in names if not (_RUNS / each).exists()), _RUNS / name)
+
+
+def unnamed_runs(preset: str) -> list[Path]:
+    """What may be runs of `preset` that `claim` has named, the newest first."""
+    return sorted(_RUNS.glob(f"{preset}-[0-9]*-[0-9]*"), reverse=True)
 
 
 def precision_of(config: TrainConfig) -> str:

@@ -17,6 +17,7 @@ from charrnn.runs.checkpoint import Checkpoint
 from charrnn.runs.directory import Claim, RunDirectory, claim
 from charrnn.runs.messages import say, warn
 from charrnn.runs.recorder import NoRecorder, Recorder
+from charrnn.runs.unfinished import claim_unfinished
 from charrnn.runs.wandb_run import WandB
 from charrnn.training import budget, summary
 from charrnn.training.backend_choice import choose_backend_collective
@@ -28,7 +29,7 @@ from charrnn.training.learner import Learner
 from charrnn.training.origin import start_from
 from charrnn.training.sample_writer import write_sample
 
-__all__ = ["Run", "build_collective", "claim_collective"]
+__all__ = ["Run", "build_collective", "claim_collective", "claim_unfinished_collective"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,14 +65,25 @@ def claim_collective(config: TrainConfig, accelerator: Accelerator) -> Claim:
     return claimed or Claim.of(words)
 
 
-def build_collective(config: TrainConfig, accelerator: Accelerator, place: Claim, began: float) -> Run:
+def claim_unfinished_collective(config: TrainConfig, accelerator: Accelerator, text: RunText) -> Claim | None:
+    """The run on `text` that the same command left unfinished, where neither names a directory."""
+    if config.run_dir or config.resume != "auto":
+        return None
+    claimed = made_on_main_collective(accelerator, lambda: claim_unfinished(config, text.prepared.sha256))
+    words = on_main_collective(accelerator, lambda: claimed.words() if claimed else [])
+    return claimed or (Claim.of(words) if words else None)
+
+
+def build_collective(
+    config: TrainConfig, accelerator: Accelerator, place: Claim, text: RunText, *, began: float
+) -> Run:
     """Put a run together at `place`, new or as its checkpoint left it. Its recorder is open: the caller closes it.
 
     `began`: see `train`.
 
     Raises CharRNNError, on all processes, for what the user can mend.
     """
-    text = RunText.open_collective(config.text, accelerator)
+    text = text.divided(config.text)
     deadline = Deadline(config.minutes, began=began) if config.minutes else None
     if deadline is not None and not place.resumes:
         config = budget.chosen_collective(config, text, accelerator, deadline)

@@ -3,6 +3,7 @@
 import gc
 import time
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -18,6 +19,7 @@ from charrnn.processes.collectives import (
 )
 from charrnn.processes.failures import lost_process, out_of_memory
 from charrnn.processes.start import start
+from charrnn.processes.surroundings import left_as_found
 from charrnn.runs import checkpoint as checkpoints
 from charrnn.runs.checkpoint import Checkpoint
 from charrnn.runs.directory import precision_of
@@ -27,56 +29,73 @@ from charrnn.runs.wandb_run import wandb_mode
 from charrnn.scores import Scores
 from charrnn.text.batches import Split
 from charrnn.training import summary
-from charrnn.training.build import Run, build_collective, claim_collective
+from charrnn.training.build import Run, build_collective, claim_collective, claim_unfinished_collective
+from charrnn.training.data import RunText
 from charrnn.training.evaluation import evaluate_collective
 from charrnn.training.pace import Pace
 
-__all__ = ["train"]
+__all__ = ["Ended", "train"]
 
 
-def train(config: TrainConfig, *, began: float | None = None) -> int:
-    """Run `config` to its end and return the exit status: 0, or 128 + the signal that stopped it.
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """How a run came to an end, for now or for good."""
+
+    run: Path
+    """Its directory, which the main process sees."""
+    signal: int
+    """What told it to stop before it was done; 0: nothing did."""
+
+
+def train(config: TrainConfig, *, began: float | None = None) -> Ended:
+    """Run `config` to its end, or until a signal stops it, a checkpoint saved.
 
     The config's minutes count from `began`, a time of `time.monotonic`; None: from now.
-    Every process of the launch calls this. Raises CharRNNError for what the user can mend, on every process.
+    Every process of the launch calls this. Raises CharRNNError for what the user can mend, on every process. What it
+    sets in this process, of torch and of accelerate, is as before afterwards.
     """
     began = time.monotonic() if began is None else began
     config = config.changed({"mixed_precision": precision_of(config)})
-    accelerator = start(
-        mixed_precision=config.mixed_precision, threads=config.threads, timeout_seconds=config.process_timeout
-    )
-    try:
-        return _train_collective(config, accelerator, began)
-    except BaseException as error:
-        traceback.clear_frames(error.__traceback__)  # they hold the model, too
-        memory = out_of_memory(error, config)
-        if memory is not None and not accelerator.is_main_process:  # which may meet another error, or none
-            warn(f"process {accelerator.process_index}: {memory}")
-        known = memory or lost_process(error)
-        if known is not None:
-            raise known from error
-        raise
-    finally:
-        # The model goes before its process group. DDP's reducer, if it is the last to hold the group, waits for the
-        # group's thread while it keeps Python's lock, which that thread may be waiting for: a process that never ends.
-        accelerator.free_memory()
-        gc.collect()
-        accelerator.end_training()
+    with left_as_found():
+        accelerator = start(
+            mixed_precision=config.mixed_precision, threads=config.threads, timeout_seconds=config.process_timeout
+        )
+        try:
+            return _train_collective(config, accelerator, began)
+        except BaseException as error:
+            traceback.clear_frames(error.__traceback__)  # they hold the model, too
+            memory = out_of_memory(error, config)
+            if memory is not None and not accelerator.is_main_process:  # which may meet another error, or none
+                warn(f"process {accelerator.process_index}: {memory}")
+            known = memory or lost_process(error)
+            if known is not None:
+                raise known from error
+            raise
+        finally:
+            # The model goes before its process group. DDP's reducer, if it is the last to hold the group, waits for
+            # the group's thread while it keeps Python's lock, which that thread may be waiting for: a process that
+            # never ends.
+            accelerator.free_memory()
+            gc.collect()
+            accelerator.end_training()
 
 
-def _train_collective(config: TrainConfig, accelerator: Accelerator, began: float) -> int:
+def _train_collective(config: TrainConfig, accelerator: Accelerator, began: float) -> Ended:
     wandb_mode(config.log.wandb, config.log.project)  # an impossible choice is said before the work, not after
     place = claim_collective(config, accelerator)
     try:
+        text = RunText.open_collective(config.changed(place.settled).text, accelerator)
+        place = claim_unfinished_collective(config, accelerator, text) or place
         settled = config.changed(place.settled)
         on_all_collective(accelerator, lambda: _check_precision(config, settled))
-        run = build_collective(settled, accelerator, place, began)
+        run = build_collective(settled, accelerator, place, text, began=began)
         try:
-            return _run_collective(run)
+            signal = _run_collective(run)
         finally:
             run.recorder.close()
     finally:
         place.directory.unlock()
+    return Ended(run=place.directory.path, signal=signal)
 
 
 def _check_precision(config: TrainConfig, settled: TrainConfig) -> None:
@@ -89,14 +108,14 @@ def _check_precision(config: TrainConfig, settled: TrainConfig) -> None:
 
 
 def _run_collective(run: Run) -> int:
-    """Train to the end or to a signal; then score, export and say what there is. Returns the exit status."""
+    """Train to the end; then score, export and say what there is. Returns the signal that stopped it before, or 0."""
     with run.interruptions:
         signal = _fit_collective(run)
     if signal:
         run.recorder.say(f"stopped by signal {signal} at step {run.learner.step}; the same command continues")
-        return 128 + signal
-    _finish_collective(run)
-    return 0
+    else:
+        _finish_collective(run)
+    return signal
 
 
 def _fit_collective(run: Run) -> int:

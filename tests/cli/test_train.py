@@ -6,14 +6,13 @@ import pty
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState, GradientState
 
 from charrnn import OnnxModel, generate
 from charrnn.cli.train import main, parse
@@ -28,10 +27,9 @@ TOO_LONG = "a_prompt_where_a_path_was_wanted_" * 9
 
 
 @pytest.fixture
-def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Command]:
+def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
     """Call `charrnn-train` in this process, in an empty directory: exit status, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
-    threads = torch.get_num_threads()
 
     def call(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["charrnn-train", *map(str, arguments)])
@@ -40,10 +38,7 @@ def command(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, 
         captured = capfd.readouterr()
         return int(stop.value.code or 0), captured.out, captured.err
 
-    yield call
-    AcceleratorState._reset_state(reset_partial_state=True)
-    GradientState._reset_state()
-    torch.set_num_threads(threads)
+    return call
 
 
 def one_line(result: tuple[int, str, str]) -> str:

@@ -1,3 +1,3 @@
-from tests.training.conftest import accelerator, accelerators, trains
+from tests.training.conftest import accelerator, accelerators, ends_at, trains
 
-__all__ = ["accelerator", "accelerators", "trains"]
+__all__ = ["accelerator", "accelerators", "ends_at", "trains"]

@@ -13,11 +13,9 @@ from typing import Any
 
 import pytest
 from accelerate import Accelerator
-from torch import Tensor
 
 from charrnn.processes.interruptions import Interruptions
 from charrnn.runs.checkpoint import newest_first, read_checkpoint
-from charrnn.training.learner import Learner
 from tests.conftest import ROOT, TIMEOUT_SECONDS, command_line
 
 STEPS, EVALUATIONS, RECORDS = 40, 20, 7
@@ -73,31 +71,6 @@ def undisturbed(place: Path, trains: Trains) -> Path:
     if not run.exists():
         assert trains(*words(run)) == 0
     return run
-
-
-@pytest.fixture
-def ends_at(monkeypatch: pytest.MonkeyPatch, trains: Trains) -> Trains:
-    """`ends_at(step, signal, *words)`: a run that the signal meets in that step; without one it crashes after it."""
-    original = Learner.train_step_collective
-
-    def call(step: int, number: int, *arguments: object) -> None:
-        def train_step(self: Learner) -> Tensor:
-            norm = original(self)
-            if self.step == step and number:
-                os.kill(os.getpid(), number)
-            elif self.step == step:
-                raise ZeroDivisionError  # which nobody catches
-            return norm
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Learner, "train_step_collective", train_step)
-            if number:
-                assert trains(*arguments) == 128 + number
-            else:
-                with pytest.raises(ZeroDivisionError):
-                    trains(*arguments)
-
-    return call
 
 
 # At a step that we choose

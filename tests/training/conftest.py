@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -5,11 +6,13 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
+from torch import Tensor
 
 from charrnn.cli.train import parse
 from charrnn.processes.start import start
 from charrnn.text.settings import TextConfig
 from charrnn.training.data import RunText
+from charrnn.training.learner import Learner
 from charrnn.training.run import train
 
 
@@ -29,12 +32,36 @@ def accelerator(accelerators: Callable[[str], Accelerator]) -> Accelerator:
 
 
 @pytest.fixture
-def trains(accelerators: Callable[[str], Accelerator]) -> Callable[..., int]:
-    """`trains("alphabet", "--max-steps", 5)`: what charrnn-train does with these words, here; its exit status."""
+def trains() -> Callable[..., int]:
+    """`trains("alphabet", "--max-steps", 5)` does what charrnn-train does, here; returns the signal that ended it."""
 
     def call(*words: object) -> int:
-        _forget()
-        return train(parse([str(word) for word in words]))
+        return train(parse([str(word) for word in words])).signal
+
+    return call
+
+
+@pytest.fixture
+def ends_at(monkeypatch: pytest.MonkeyPatch, trains: Callable[..., int]) -> Callable[..., None]:
+    """`ends_at(step, signal, *words)`: a run that the signal meets in that step; without one it crashes after it."""
+    original = Learner.train_step_collective
+
+    def call(step: int, number: int, *arguments: object) -> None:
+        def train_step(self: Learner) -> Tensor:
+            norm = original(self)
+            if self.step == step and number:
+                os.kill(os.getpid(), number)
+            elif self.step == step:
+                raise ZeroDivisionError  # which nobody catches
+            return norm
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Learner, "train_step_collective", train_step)
+            if number:
+                assert trains(*arguments) == number
+            else:
+                with pytest.raises(ZeroDivisionError):
+                    trains(*arguments)
 
     return call
 
