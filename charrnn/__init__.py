@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from charrnn.errors import CharRNNError
 
 if TYPE_CHECKING:
+    from charrnn.interactive.call import train
+    from charrnn.interactive.finished import Run
     from charrnn.runs.pretrained import CharRNN
     from charrnn.runtime import OnnxModel, generate, load
     from charrnn.sharing.upload import push
@@ -18,13 +20,15 @@ if TYPE_CHECKING:
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __version__ = "0.2.0"
-__all__ = ["CharRNN", "CharRNNError", "OnnxModel", "__version__", "generate", "load", "push"]
+__all__ = ["CharRNN", "CharRNNError", "OnnxModel", "Run", "__version__", "generate", "load", "push", "train"]
 _HOMES = {
     "CharRNN": "charrnn.runs.pretrained",
     "OnnxModel": "charrnn.runtime",
+    "Run": "charrnn.interactive.finished",
     "generate": "charrnn.runtime",
     "load": "charrnn.runtime",
     "push": "charrnn.sharing.upload",
+    "train": "charrnn.interactive.call",
 }
 
 

@@ -29,6 +29,10 @@ __all__ = [
 class CharRNNError(Exception):
     """Base of every error that the user can mend."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows: the one line, as the commands do, and not the way to it."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class ConfigError(CharRNNError):
     """A flag, a preset, or a combination of them that cannot work."""

@@ -4,8 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from charrnn.bars import bar
 from charrnn.errors import RunError
 from charrnn.files import write_atomically
 from charrnn.runs.directory import RunDirectory
@@ -36,8 +35,7 @@ class Recorder:
             self._see(record)
         if directory.samples.exists():
             write_atomically(directory.samples, "".join(_in_samples(record) for record in kept if "sample" in record))
-        # On a terminal only: elsewhere the line at each evaluation tells as much, and logs stay readable.
-        self._bar = tqdm(total=total_steps, initial=first_step, unit=" steps", disable=None, dynamic_ncols=True)
+        self._bar = bar(total=total_steps, initial=first_step, unit=" steps", dynamic_ncols=True)
 
     def _see(self, record: Record) -> None:
         self._plot.add(record)
@@ -82,7 +80,8 @@ class Recorder:
         self._wandb.log(full)
         if "train_loss_nats" in full:
             loss, bpc, speed = (float(full[f]) for f in ("train_loss_nats", "train_bpc", "characters_per_second"))
-            self._bar.set_postfix_str(f"loss {loss:.3f}, {bpc:.3f} bpc, {speed / 1e3:.1f}k characters/s")
+            figures = f"loss {loss:.3f}, {bpc:.3f} bpc, {speed / 1e3:.1f}k characters/s"
+            self._bar.set_postfix_str(figures, refresh=False)  # the next step shows them, if it is time
 
     def flush(self) -> None:
         """Have the records on the disk."""
