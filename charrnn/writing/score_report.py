@@ -41,11 +41,13 @@ def write_scores(options: Options, load: Callable[[Options], OnnxModel]) -> None
         model, source, decoded(read_blocks(options.score, source), source), options.skip_unknown, keep=MAX_CHARS
     )
     asked = options.units or bool(units)
-    surprises = Surprises(model.vocabulary.characters, picture.max_chars if picture and not asked else 0)
+    draw_chars = picture.max_chars if picture else 0
+    surprises = Surprises(model.vocabulary.characters, 0 if asked else draw_chars)
     scores, seconds = _score(model, text, surprises, options)
     if text.left_out and not options.quiet:
         say(f"left out of {source}: {text.left_out:,} characters that the model has never seen")
-    report = look(model, text.beginning, scores.characters + 1, units, options) if asked else None
+    beginning, chars = text.beginning, scores.characters + 1
+    report = look(model, beginning, chars, units, options, draw_chars=draw_chars) if asked else None
     with standard_output() as out:
         out(_as_json(scores, report, options.score, seconds) if options.json else _as_table(scores, report))
     if options.verbose:

@@ -1,7 +1,7 @@
 """charrnn-sample --score FILE --units: which units a simple property of the text explains, and their pictures."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,8 @@ class UnitsReport:
     chars: int
     """Characters of the whole text."""
     findings: list[Finding]
+    activities: Mapping[Unit, npt.NDArray[np.float32]]
+    """Of the units that were asked for by name, after each character that can be drawn; empty where none was."""
 
     def as_table(self) -> str:
         """A line for each finding, after an empty one and a head."""
@@ -61,7 +63,7 @@ class UnitsReport:
         }
 
     def text(self, title: str, model: OnnxModel, max_chars: int) -> ColouredText:
-        """The beginning of the text, by each of the units once; it is traced again, as far as it is shown.
+        """The beginning of the text, by each of the units once; it is traced again where they had to be found first.
 
         max_chars: of all passages together. Raises ConfigError where there is no unit to show.
         """
@@ -71,11 +73,10 @@ class UnitsReport:
                 "no unit changes enough in this text to be drawn: name one, with --unit L:N, or leave out --heatmap"
             )
         ids = self.ids[: max_chars // len(headings)]
-        characters = model.vocabulary.decode(ids)
-        activities = _activities(model, ids, list(headings))
+        characters, activities = model.vocabulary.decode(ids), self.activities or _traced_again(model, ids, [*headings])
         passages = [
-            Passage(heading, [*map(ColouredCharacter, characters, activity.tolist())])
-            for heading, activity in zip(headings.values(), activities, strict=True)
+            Passage(heading, [*map(ColouredCharacter, characters, activities[unit].tolist())])
+            for unit, heading in headings.items()
         ]
         first = "" if len(self.ids) == self.chars else f" · units in its first {len(self.ids):,}"
         return ColouredText(
@@ -110,24 +111,52 @@ def check_units(units: list[Unit], model: OnnxModel) -> None:
         unit.check(*model.state_sizes[kind_of(model.state_sizes)])
 
 
-def look(model: OnnxModel, ids: Ids, chars: int, units: list[Unit], options: Options) -> UnitsReport:
-    """Look at `units`, none for all, while the model reads `ids`, the beginning of a text of so many `chars`."""
+def look(
+    model: OnnxModel, ids: Ids, chars: int, units: list[Unit], options: Options, *, draw_chars: int = 0
+) -> UnitsReport:
+    """Look at `units`, none for all, while the model reads `ids`, the beginning of a text of so many `chars`.
+
+    draw_chars: that a picture has room for, of all units together.
+    """
     begin = time.perf_counter()
     L, H = model.state_sizes[kind_of(model.state_sizes)]
     correlations = Correlations(L, H, values_of(model.vocabulary.decode(ids)))
+    # Of all units that would be too much. The text is traced again then, as far as the passages of those found show it.
+    named = list(dict.fromkeys(units))
+    kept = _Kept(named, min(draw_chars // max(1, len(named)), len(ids)))
 
     def told(activity: npt.NDArray[np.float32]) -> str:
         return f"units: {(correlations.chars + len(activity)) / len(ids):.0%} looked at"
 
     for activity in with_progress(_traced(model, ids), told, quiet=options.quiet):
         correlations.add(activity)
+        kept.add(activity)
     if options.verbose:
         say(f"units of {len(ids):,} characters in {time.perf_counter() - begin:.2f} s")
     if not units:
         findings = correlations.best_of_each() + correlations.unexplained(_UNEXPLAINED)
     else:
         findings = [each for unit in units for each in correlations.of_unit(unit)]
-    return UnitsReport(ids=ids, chars=chars, findings=findings)
+    return UnitsReport(ids=ids, chars=chars, findings=findings, activities=kept.by_unit())
+
+
+class _Kept:
+    """The activity of some units after each of a text's first characters."""
+
+    def __init__(self, units: list[Unit], chars: int) -> None:
+        self._units = units
+        self._whole = np.empty((chars, len(units)), np.float32)
+        self._chars = 0
+
+    def add(self, activity: npt.NDArray[np.float32]) -> None:
+        """Add the next characters, of which the activity of all units is [characters, L, H]."""
+        part = activity[: len(self._whole) - self._chars]
+        for column, unit in zip(self._whole.T, self._units, strict=True):
+            column[self._chars : self._chars + len(part)] = part[:, *unit]
+        self._chars += len(part)
+
+    def by_unit(self) -> dict[Unit, npt.NDArray[np.float32]]:
+        return dict(zip(self._units, self._whole.T, strict=True))
 
 
 def _traced(model: OnnxModel, ids: Ids) -> Iterator[npt.NDArray[np.float32]]:
@@ -135,10 +164,11 @@ def _traced(model: OnnxModel, ids: Ids) -> Iterator[npt.NDArray[np.float32]]:
     return map(activity_of, trace_ids(model, [ids]))
 
 
-def _activities(model: OnnxModel, ids: Ids, units: list[Unit]) -> npt.NDArray[np.float32]:
-    """That of each of `units`, [units, T]."""
-    layers, numbers = zip(*units, strict=True)
-    return np.concatenate([activity[:, layers, numbers] for activity in _traced(model, ids)]).T
+def _traced_again(model: OnnxModel, ids: Ids, units: list[Unit]) -> dict[Unit, npt.NDArray[np.float32]]:
+    kept = _Kept(units, len(ids))
+    for activity in _traced(model, ids):
+        kept.add(activity)
+    return kept.by_unit()
 
 
 def _line(finding: Finding) -> str:

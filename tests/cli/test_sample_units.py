@@ -14,9 +14,12 @@ from matplotlib.image import imread
 
 import charrnn
 import charrnn.writing.score_report as score_report
+import charrnn.writing.units_report as units_report
 from charrnn.cli.common import EXIT_USER_ERROR
 from charrnn.cli.sample import main
+from charrnn.pages.html import HtmlPage
 from charrnn.pages.scale import ACTIVITY
+from charrnn.runtime.tracing import trace_ids
 from charrnn.units import PROPERTIES
 from tests.cli.test_sample import COMMAND, drain, only_line, run
 from tests.cli.test_sample_score import Page, page_of
@@ -129,6 +132,19 @@ def test_only_the_beginning_of_a_long_text_is_looked_at(
     assert f"{len(TEXT)} characters · units in its first 300" in text.with_suffix(".html").read_text()
     assert main([*flags, "--units", "--verbose"]) == 0
     assert re.search(r"units of 300 characters in [\d.]+ s\n", capfd.readouterr().err)
+
+
+def test_the_text_is_read_once_for_units_that_are_named(
+    path: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A unit that is named twice takes no room from the others."""
+    traces: list[int] = []
+    monkeypatch.setattr(units_report, "trace_ids", lambda *model_and_ids: traces.append(1) or trace_ids(*model_and_ids))
+    monkeypatch.setattr(HtmlPage, "max_chars", 2 * len(TEXT))
+    flags = [str(path), "--score", str(text), "--heatmap", str(tmp_path / "a.html"), "--quiet"]
+    assert main([*flags, "--unit", "0:3,1:6,0:3"]) == 0
+    assert len(traces) == 1
+    assert len(Page((tmp_path / "a.html").read_text()).characters) == 2 * len(TEXT)
 
 
 @pytest.mark.parametrize("unit", ["2:0", "0:7", "x", "0:3,x", "1:1,2:0", "0:3,"])
