@@ -16,21 +16,21 @@ def page_of_file(model: Path, page: Path) -> None:
 
     Raises ModelFileError where the file is damaged, no charrnn model, or nothing that the page can run.
     """
-    from charrnn.runtime import OnnxModel
-
-    OnnxModel.load(model)
     write_page(model, page, title_of(model.resolve()))
     tell(f"{page}: {size(page)}, with the model of {size(model)} inside", sys.stdout)
 
 
 def write_page(model: Path, page: Path, title: str) -> None:
-    """Raises ModelFileError where the page cannot run the model, RunError where it cannot be written."""
-    content = model.read_bytes()
+    """Raises ModelFileError where the page cannot run the model, RunError where the page cannot be written."""
+    from charrnn.pages.layout import writes_columns
+    from charrnn.runtime import OnnxModel
+
+    loaded, content = OnnxModel.load(model), model.read_bytes()
     try:
         check_operators(content)
     except ModelFileError as error:
         raise ModelFileError(f"{model}: {error}") from error
-    write_atomically(page, writing_page(content, title))
+    write_atomically(page, writing_page(content, title, monospaced=writes_columns(loaded)))
 
 
 def size(file: Path) -> str:

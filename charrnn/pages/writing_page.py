@@ -35,8 +35,8 @@ _DARKEST = 0.6
 """In the dark a surprise of 8 bits is its colour at this opacity: light letters stay readable on it."""
 
 
-def writing_page(model: bytes, title: str) -> bytes:
-    """The page of `model`, the content of a model.onnx."""
+def writing_page(model: bytes, title: str, *, monospaced: bool = False) -> bytes:
+    """The page of `model`, the content of a model.onnx; monospaced: whether its text is shown in such a font."""
     colours = _colours()
     style = _part("page.css").replace("/* colours */", colours)
     script = _script()
@@ -48,6 +48,7 @@ def writing_page(model: bytes, title: str) -> bytes:
     parts = {
         "policy": policy,
         "title": escape(title),
+        "font": "monospaced" if monospaced else "proportional",
         "style": style,
         "script": script,
         "model": _packed(model),

@@ -16,6 +16,7 @@ from tests.runtime.handmade import HandMade
 from tests.test_imports import TRAINING_SIDE
 
 __all__ = ["command", "run"]  # fixtures
+GOLDEN = Path(__file__).parents[1] / "golden" / "python-stdlib.onnx"
 
 
 def written(page: Path) -> str:
@@ -57,6 +58,13 @@ def test_a_file_goes_into_a_page_without_torch(tmp_path: Path) -> None:
     first = page.read_bytes()
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120, stdout=subprocess.DEVNULL)
     assert page.read_bytes() == first, "the same model makes the same page"
+
+
+def test_the_font_is_that_of_what_the_model_writes(command: Command, run: Path) -> None:
+    page = run.parent / "novel.html"
+    for model, font in ((GOLDEN, "monospaced"), (run.parent / "made-by-training.onnx", "proportional")):
+        command(model, "--page", page)
+        assert f'<div id="work" class="{font}" hidden>' in page.read_text()
 
 
 @pytest.mark.parametrize(

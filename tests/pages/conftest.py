@@ -73,14 +73,19 @@ def chromium(_environment: None) -> Iterator[Any]:
 
 @pytest.fixture
 def open_page(chromium: Any, tmp_path: Path) -> Iterator[Open]:
-    """`open_page(model file)`: its page, opened; `change` is done to the page's bytes, `options` are the browser's."""
+    """`open_page(model file)`: its page, opened; `change` is done to the page's bytes, `options` are the browser's.
+
+    monospaced: whether the page is made so.
+    """
     pages: list[Opened] = []
 
-    def opened(file: bytes, change: Callable[[bytes], bytes] = bytes, **options: Any) -> Opened:
+    def opened(
+        file: bytes, change: Callable[[bytes], bytes] = bytes, *, monospaced: bool = False, **options: Any
+    ) -> Opened:
         model = tmp_path / "model.onnx"
         model.write_bytes(file)
         path = tmp_path / "novel.html"
-        path.write_bytes(change(writing_page(file, "A <novel>")))
+        path.write_bytes(change(writing_page(file, "A <novel>", monospaced=monospaced)))
         page = chromium.new_context(**options).new_page()
         made = Opened(page, model)
         page.on("request", lambda request: made.requests.append(request.url))

@@ -293,6 +293,27 @@ def test_a_small_screen(open_page: Open, scheme: str) -> None:
     assert (sum(ground) > 600) == (scheme == "light")
 
 
+@pytest.mark.parametrize(("width", "size"), [(800, "14px"), (320, "16px")])
+def test_what_is_written_in_columns_is_shown_in_columns(open_page: Open, width: int, size: str) -> None:
+    """Letters and cursor in one font, as large as a phone wants it that does not zoom in; nothing else has it."""
+    opened = open_page(model_file(*MODEL), monospaced=True, viewport={"width": width, "height": 640})
+    opened.type("l\nm")
+    await_offers(opened, "l\nm")
+    widths = """[...document.getElementById("mirror").children].map((line) => {
+        const range = document.createRange();
+        range.setStart(line.firstChild, 0), range.setEnd(line.firstChild, 1);
+        return range.getBoundingClientRect().width;
+    })"""
+    assert len(set(opened.page.evaluate(widths))) == 1
+    mirror, text, seed = opened.page.evaluate(
+        "['mirror', 'text', 'seed'].map((id) => getComputedStyle(document.getElementById(id)))"
+        ".map((style) => [style.fontSize, style.lineHeight, style.fontFamily])"
+    )
+    assert mirror == text
+    assert mirror[0] == size
+    assert "monospace" not in seed[2]
+
+
 def test_all_that_can_be_used_has_a_name(open_page: Open) -> None:
     opened = open_page(model_file(*MODEL))
     await_offers(opened, "")
