@@ -11,7 +11,8 @@ from tqdm import tqdm
 __all__ = ["bar"]
 
 _NOTEBOOK_SECONDS = 0.5
-"""Between two pictures of a bar, each of which is a message to the page."""
+"""Between two pictures of a bar, each of which is a message to the page; and before the first one of a bar that will be
+taken away, whose place in the page stays."""
 
 
 def bar(**settings: Any) -> "tqdm[Any]":
@@ -38,7 +39,8 @@ class _NotebookBar(tqdm):  # type: ignore[misc]  # tqdm says nothing of its type
     _shown: Any = None
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings | {"file": io.StringIO(), "mininterval": _NOTEBOOK_SECONDS})
+        delay = 0.0 if settings.get("leave", True) else _NOTEBOOK_SECONDS
+        super().__init__(**settings | {"file": io.StringIO(), "mininterval": _NOTEBOOK_SECONDS, "delay": delay})
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
         """Show the bar as it is; nothing for an empty `msg`, by which tqdm takes a bar away."""

@@ -117,8 +117,9 @@ class TrainConfig:
     run_dir: str = ""
     """Directory of the run; empty: runs/PRESET-TIME."""
     resume: str = "auto"
-    """auto: continue where --run-dir holds this run, else start it. never: start only. must: continue only. Or a run
-    directory or one of its checkpoints, which is continued."""
+    """auto: continue this run where --run-dir holds it, or (without one) where the same command has left it unfinished
+    in runs/; else start it. never: start only. must: continue only. Or a run directory or one of its checkpoints, which
+    is continued."""
     init_from: str = ""
     """Run directory, checkpoint, or hf://OWNER/NAME of the Hub, whose weights a new run starts from (fine-tuning on
     another text)."""

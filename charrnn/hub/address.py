@@ -1,8 +1,8 @@
 """Addresses of models on the Hub: `hf://OWNER/NAME`, with a revision and a file where they are wanted."""
 
+import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 from charrnn.errors import HubError
@@ -60,9 +60,9 @@ class HubAddress:
         return cls(repository=repository)
 
 
-def is_address(place: str | Path) -> bool:
+def is_address(place: str | os.PathLike[str]) -> bool:
     """Whether `place` names a model on the Hub, rightly or wrongly written (a file called so is ./hf:...)."""
-    return str(place).startswith("hf:/")
+    return os.fspath(place).startswith("hf:/")
 
 
 def _is_repository(name: str) -> bool:

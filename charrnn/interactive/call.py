@@ -12,7 +12,7 @@ __all__ = ["Interrupted", "train"]
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was interrupted; what it has learnt is in a checkpoint."""
+    """A run was interrupted; what it has learnt is in a checkpoint."""
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows."""
@@ -33,7 +33,10 @@ def train(*texts: str | os.PathLike[str], **settings: Unpack[TrainSettings]) -> 
     them call this. One process has one run at a time; torch's settings are as before when it is over.
     Raises CharRNNError, whose message is one line, for what you can mend.
     """
-    ended = train_run(config_of(texts, settings))
+    try:
+        ended = train_run(config_of(texts, settings))
+    except KeyboardInterrupt:  # while it prepared the text, or scored
+        raise Interrupted("what is saved stays: the same call goes on from there") from None
     if ended.signal == signal.SIGINT:
         raise Interrupted(f"{ended.run} has a checkpoint: the same call goes on")
     if ended.signal:

@@ -89,10 +89,12 @@ class Run(os.PathLike[str]):
     def _repr_html_(self) -> str:
         """What a notebook shows: the curve, the figures, a text of the model."""
         curve = base64.b64encode(self.plot().png()).decode()
-        rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in self._facts())
+        row = '<tr><th style="text-align: left">{}</th><td style="text-align: left">{}</td></tr>'
+        rows = "".join(row.format(escape(name), escape(value)) for name, value in self._facts())
         return (
             f'<img src="data:image/png;base64,{curve}" alt="loss" style="max-width: 100%; width: 640px">'
-            f"<table>{rows}</table><pre>{escape(visible(self._sample()))}</pre>"
+            f"<table>{rows}</table>"
+            f'<pre style="font-family: monospace; white-space: pre-wrap">{escape(visible(self._sample()))}</pre>'
         )
 
     def _sample(self) -> str:

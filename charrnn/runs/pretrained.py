@@ -5,6 +5,7 @@ normaliser. Nothing is unpickled.
 """
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -50,7 +51,7 @@ class CharRNN(charrnn_model.CharRNN):
     """What was done to the text that it was trained on."""
 
     @classmethod
-    def from_pretrained(cls, source: str | Path, *, revision: str = "") -> Self:
+    def from_pretrained(cls, source: str | os.PathLike[str], *, revision: str = "") -> Self:
         """The model of a folder, a run directory, `hf://OWNER/NAME[@REVISION]` or OWNER/NAME, on the CPU, for scoring.
 
         revision: branch, tag or commit on the Hub. Call `.train()` to go on training. Raises RunError, HubError.
@@ -64,7 +65,7 @@ class CharRNN(charrnn_model.CharRNN):
         model.vocabulary, model.normaliser = pretrained.vocabulary, pretrained.normaliser
         return model.eval()
 
-    def save_pretrained(self, folder: str | Path) -> None:
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write the files that `from_pretrained` reads into `folder`, which is made where it is not there.
 
         Raises RunError where it cannot be written.
@@ -114,7 +115,7 @@ def is_pretrained(path: Path) -> bool:
         return (path / WEIGHTS).is_file() and (path / CONFIG).is_file() and not (path / "manifest.json").is_file()
 
 
-def read_pretrained(source: str | Path, *, revision: str = "") -> Pretrained:
+def read_pretrained(source: str | os.PathLike[str], *, revision: str = "") -> Pretrained:
     """Read a folder, a run directory (its best checkpoint), one of its checkpoints, or a model of the Hub.
 
     Raises RunError or HubError where it is none, or damaged.
@@ -175,7 +176,7 @@ def _fits(config: ModelConfig, tensors: dict[str, Tensor]) -> bool:
     return (shapes.get("embedding.weight"), shapes.get("fc.weight"), layers) == ((V, E), (V, H), config.num_layers)
 
 
-def _mixed(source: str | Path) -> RunError:
+def _mixed(source: str | os.PathLike[str]) -> RunError:
     return RunError(f"{source}: {CONFIG} and {WEIGHTS} are of different models: get both again")
 
 

@@ -1,6 +1,6 @@
 """The short way: from a file and a prompt to a text."""
 
-from pathlib import Path
+import os
 from typing import Unpack
 
 import numpy as np
@@ -13,7 +13,7 @@ from charrnn.sampling_config import SamplingConfig, SamplingSettings
 __all__ = ["generate", "generate_many", "load"]
 
 
-def load(path: str | Path) -> OnnxModel:
+def load(path: str | os.PathLike[str]) -> OnnxModel:
     """Load a model.onnx, or that of a run directory or a Hub address; `OnnxModel.stream` writes text from it.
 
     `hf://OWNER/NAME[@REVISION]` is fetched by huggingface_hub and kept in its cache.
@@ -24,7 +24,7 @@ def load(path: str | Path) -> OnnxModel:
 
 
 def generate(
-    model: OnnxModel | str | Path,
+    model: OnnxModel | str | os.PathLike[str],
     prompt: str = "",
     length: int = 200,
     *,
@@ -42,7 +42,7 @@ def generate(
 
 
 def generate_many(
-    model: OnnxModel | str | Path,
+    model: OnnxModel | str | os.PathLike[str],
     prompt: str = "",
     length: int = 200,
     *,

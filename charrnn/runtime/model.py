@@ -4,6 +4,7 @@ The graph in the file is one step: it reads one character of each text, and retu
 new state, which is what the model remembers of the texts until the next step.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -66,7 +67,7 @@ class OnnxModel(StepModel):
     """The same graph in a Scan, for many steps in one call."""
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | os.PathLike[str]) -> Self:
         """Load an ONNX file, the model.onnx of a run directory, or that of a Hub address, `hf://OWNER/NAME[@REVISION]`.
 
         Raises ModelFileError where the file is missing, damaged, not a charrnn model, or of a newer format, HubError

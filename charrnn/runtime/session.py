@@ -40,13 +40,13 @@ _LOG_NOTHING = 4
 onnxruntime.set_default_logger_severity(_LOG_NOTHING)
 
 
-def find_model_file(path: str | Path) -> Path:
+def find_model_file(path: str | os.PathLike[str]) -> Path:
     """`path` itself, `path/model.onnx` where it is a directory that has one, or what is fetched from a Hub address.
 
     Raises ModelFileError, and HubError where `path` is an address.
     """
     if is_address(path):
-        return fetch_model_file(str(path))
+        return fetch_model_file(os.fspath(path))
     path = Path(path)
     inside = path / "model.onnx"
     try:

@@ -1,5 +1,6 @@
 """A run to the Hub, in one commit: a repository never holds a part of a model."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -35,7 +36,7 @@ class Pushed:
 
 
 def push(
-    run: str | Path,
+    run: str | os.PathLike[str],
     repository: str,
     *,
     checkpoint: str = "best",
@@ -55,7 +56,7 @@ def push(
 
 
 def push_run(
-    run: str | Path,
+    run: str | os.PathLike[str],
     repository: str,
     *,
     checkpoint: str,

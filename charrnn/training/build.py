@@ -60,16 +60,21 @@ class Run:
 
 def claim_collective(config: TrainConfig, accelerator: Accelerator) -> Claim:
     """The run directory, which the main process chooses and holds locked where it has a run: see `claim`."""
-    claimed = made_on_main_collective(accelerator, lambda: claim(config))
-    words = on_main_collective(accelerator, lambda: claimed.words() if claimed else [])
-    return claimed or Claim.of(words)
+    claimed = _claimed_collective(accelerator, lambda: claim(config))
+    assert claimed is not None
+    return claimed
 
 
 def claim_unfinished_collective(config: TrainConfig, accelerator: Accelerator, text: RunText) -> Claim | None:
-    """The run on `text` that the same command left unfinished, where neither names a directory."""
+    """The run on `text` that the same command left unfinished, where it names no directory: see `claim_unfinished`."""
     if config.run_dir or config.resume != "auto":
         return None
-    claimed = made_on_main_collective(accelerator, lambda: claim_unfinished(config, text.prepared.sha256))
+    return _claimed_collective(accelerator, lambda: claim_unfinished(config, text.prepared.sha256))
+
+
+def _claimed_collective(accelerator: Accelerator, make: Callable[[], Claim | None]) -> Claim | None:
+    """What `make` claims on the main process, on every process."""
+    claimed = made_on_main_collective(accelerator, make)
     words = on_main_collective(accelerator, lambda: claimed.words() if claimed else [])
     return claimed or (Claim.of(words) if words else None)
 

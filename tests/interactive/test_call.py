@@ -115,6 +115,25 @@ def test_what_is_interrupted_goes_on_by_the_same_call(
     assert charrnn.train("alphabet", **QUICK).path != directory, "it was at its end"
 
 
+def test_an_interrupted_export_is_made_up_for(by_command: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the last step nothing waits for a signal: Ctrl-C has its usual effect."""
+
+    def interrupted(*arguments: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("charrnn.training.run.export_run", interrupted)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            charrnn.train("alphabet", **QUICK)
+    (line,) = caught.value._render_traceback_()
+    assert line == "Interrupted: what is saved stays: the same call goes on from there"
+    (directory,) = Path("runs").iterdir()
+    run = charrnn.train("alphabet", **QUICK)
+    assert run.path == directory
+    assert run.model_path.is_file()
+    assert parameters(directory) == parameters(by_command)
+
+
 def test_an_error_is_one_line_in_a_notebook() -> None:
     with pytest.raises(ConfigError) as caught:
         charrnn.train("alphabet", hidden_size=3)
