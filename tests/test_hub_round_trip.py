@@ -1,4 +1,4 @@
-"""A model's way over the Hub, by the commands: trained, pushed, sampled without torch, offline, fine-tuned."""
+"""A model's way over the Hub, by the commands: trained, pushed, sampled without torch, fine-tuned, offline."""
 
 import subprocess
 import sys
@@ -12,6 +12,7 @@ import charrnn
 from tests.conftest import ROOT, Finished, command_line, finish
 from tests.hub_server import TOKEN, LoopbackHub
 from tests.test_imports import ONLY
+from tests.training.test_distributed import launch
 
 
 def installed_by(*names: str) -> set[str]:
@@ -41,6 +42,7 @@ def sampled(*flags: str) -> Finished:
     return light(f"from charrnn.cli.sample import main\nsys.exit(main({list(flags)!r}))")
 
 
+@pytest.mark.distributed
 def test_the_way_over_the_hub(
     trained: Finished, hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -60,9 +62,10 @@ def test_the_way_over_the_hub(
     assert "weights int8" in small.stderr
 
     tuned = tmp_path / "tuned"
-    train = ["-m", "charrnn.cli.train", "alphabet", "--max-steps", 3, "--log.wandb", "disabled", "--threads", 1]
-    result = finish(tuned, command_line(*train, "--init-from", "hf://owner/novel", "--run-dir", tuned))
-    assert (result.returncode, result.stderr) == (0, ""), result.stderr
+    train = ["alphabet", "--max-steps", 3, "--log.wandb", "disabled", "--threads", 1]
+    result = launch(tuned, 2, *train, "--init-from", "hf://owner/novel")
+    assert result.returncode == 0, result.stderr
+    assert "2 processes on cpu" in result.stdout
     assert "hf://owner/novel: 26 of 26 characters known, 100.00% of the text" in result.stdout
     (test,) = result.records("test_loss_nats")
     assert test["test_loss_nats"] < 0.1, "it begins where the other one ended"
