@@ -7,7 +7,7 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from charrnn.errors import CharRNNError
+from charrnn.errors import CharRNNError, not_installed
 
 if TYPE_CHECKING:
     from charrnn.interactive.call import train
@@ -35,5 +35,9 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     """Import what is used on its first use (PEP 562)."""
     if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+        try:
+            return getattr(importlib.import_module(_HOMES[name]), name)
+        except ModuleNotFoundError as error:
+            extra = "" if _HOMES[name] == "charrnn.runtime" else "train"
+            raise not_installed(error, extra) or error from error
     raise AttributeError(f"module 'charrnn' has no attribute {name!r}")

@@ -22,6 +22,7 @@ __all__ = [
     "TrainingError",
     "VocabularyError",
     "first_line",
+    "not_installed",
     "reason",
 ]
 
@@ -60,6 +61,15 @@ class HubError(CharRNNError):
 
 class TrainingError(CharRNNError):
     """Training that cannot go on, such as a loss that is not a number."""
+
+
+def not_installed(error: ModuleNotFoundError, extra: str = "train") -> ConfigError | None:
+    """What to say where an import found no module of somebody else's; None for one of ours."""
+    name = (error.name or "charrnn").partition(".")[0]
+    if name == "charrnn":
+        return None
+    what = f"charrnn[{extra}]" if extra else "charrnn"
+    return ConfigError(f"{name} is not installed here, and this needs it: pip install '{what}'")
 
 
 def first_line(error: BaseException) -> str:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from charrnn.console import EXIT_INTERRUPTED, give_up, tell
-from charrnn.errors import CharRNNError, first_line
+from charrnn.errors import CharRNNError, first_line, not_installed
 
 __all__ = ["EXIT_CLOSED_PIPE", "EXIT_USER_ERROR", "exit_status"]
 
@@ -34,6 +34,12 @@ def exit_status(command: str, body: Callable[[], int | None]) -> int:
     except BrokenPipeError:
         give_up(sys.stdout)  # the reader has gone (`| head`)
         return EXIT_CLOSED_PIPE
+    except ModuleNotFoundError as error:
+        missing = not_installed(error, "" if command == "charrnn-sample" else "train")
+        if missing is None:
+            raise
+        _tell_error(command, str(missing))
+        return EXIT_USER_ERROR
     except MemoryError as error:
         _tell_error(command, f"out of memory ({first_line(error)}): free some, or ask for less")
         return EXIT_USER_ERROR

@@ -9,6 +9,8 @@ import pytest
 from charrnn.cli import common
 from charrnn.cli.common import EXIT_USER_ERROR, exit_status
 from charrnn.errors import ConfigError
+from tests.test_hub_round_trip import installed_by
+from tests.test_imports import ONLY
 
 
 @pytest.mark.parametrize("redirections", [">/dev/full", ">&-", ">&- 2>&-", "<&- >/dev/full 2>/dev/full"])
@@ -50,6 +52,27 @@ def test_an_error_that_names_no_file_is_ours() -> None:
 
     with pytest.raises(OSError, match="Input/output error"):
         exit_status("charrnn", body)
+
+
+SAYS = "import charrnn\nfrom charrnn.cli.common import exit_status\nsys.exit(exit_status('x', lambda: {}))"
+
+
+@pytest.mark.parametrize(
+    ("code", "missing"),
+    [
+        ("from charrnn.cli.train import main\nsys.argv[1:] = ['alphabet']\nmain()", "tyro"),
+        ("from charrnn.cli.export import main\nsys.argv[1:] = ['runs/novel']\nmain()", "tyro"),
+        (SAYS.format("charrnn.train('alphabet')"), "tqdm"),
+        (SAYS.format("charrnn.CharRNN"), "safetensors"),
+    ],
+)
+def test_without_the_training_side_one_line_says_what_to_install(code: str, missing: str) -> None:
+    command = [sys.executable, "-c", ONLY.format(allowed={"charrnn", *installed_by("numpy", "onnxruntime")}) + code]
+    result = subprocess.run(command, timeout=60, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.count("\n") == 1
+    message = f": error: {missing} is not installed here, and this needs it: pip install 'charrnn[train]'\n"
+    assert result.stderr.endswith(message)
 
 
 @pytest.mark.parametrize(("rank", "waits"), [("", 0), ("0", 0), ("1", 1), ("12", 1)])
