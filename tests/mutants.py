@@ -54,6 +54,7 @@ ON_A_GPU = {"charrnn/model/graphed.py"}
 FILES = ["charrnn/model", NATIVE, "charrnn/text", "charrnn/runtime"]
 FILES += [f"charrnn/{name}.py" for name in ("scores", "splitmix", "training/learner", "training/evaluation")]
 FILES += ["charrnn/training/schedule.py", "charrnn/runs/checkpoint.py", "charrnn/sampling_config.py"]
+FILES += ["charrnn/training/budget.py", "charrnn/runs/unfinished.py", "charrnn/units"]
 TESTS = {
     "hub/client": "tests/hub/test_snapshot.py tests/sharing/test_upload.py",
     "model/architecture": "tests/model/test_char_rnn.py",
@@ -83,6 +84,7 @@ FURTHER = {
     "text": [LOSSES, "tests/runtime tests/test_export.py", "tests/cli/test_train.py tests/cli/test_sample.py"],
     "runtime": ["tests/test_export.py tests/training/test_evaluation.py", "tests/cli -k sample"],
     "charrnn": ["tests/cli -k sample"],
+    "units": ["tests/units tests/writing"],
     "hub": ["tests/hub tests/runs/test_pretrained.py", "tests/sharing"],
     "sharing": ["tests/sharing", "tests/test_hub_round_trip.py"],
     "runs": ["tests/cli/test_train.py tests/test_torture.py"],
