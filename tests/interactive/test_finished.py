@@ -96,6 +96,7 @@ def test_a_notebook_shows_curve_figures_and_a_text(run: charrnn.Run, trained: Fi
     (test,) = trained.records("test_loss_nats")
     assert f"{test['test_loss_nats']:.4g} nats" in page.text
     assert "alphabet, 2,600 characters" in page.text
+    assert "24,000 characters, 60 steps" in page.text
     assert run.generate(length=400, temperature=0.7, seed=0) in page.text
 
 
