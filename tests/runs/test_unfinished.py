@@ -1,5 +1,6 @@
 """Without --run-dir the same command goes on with the run that it left unfinished, and with no other."""
 
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -80,7 +81,13 @@ def test_what_another_process_trains_is_left_to_it(starts: Starts) -> None:
     assert starts(stop=6) == f"{second}, resumed at step 5", "of two the newest"
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"\xff"])
-def test_what_is_damaged_is_passed_over(starts: Starts, content: bytes) -> None:
-    (Path(starts(stop=4)) / "config.json").write_bytes(content)
-    assert "resumed" not in starts(stop=3)
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff", None])
+def test_what_is_damaged_is_passed_over(starts: Starts, content: bytes | None) -> None:
+    """None: a directory that was made, and nothing else."""
+    first, second = Path(starts(stop=4)), Path("runs/text-99991231-235959")
+    shutil.copytree(first, second)
+    if content is None:
+        (second / "config.json").unlink()
+    else:
+        (second / "config.json").write_bytes(content)
+    assert starts(stop=6) == f"{first}, resumed at step 4"
