@@ -1,5 +1,6 @@
 """What may interrupt training between two steps: a signal, a launcher that is gone, the time for a checkpoint."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -79,7 +80,9 @@ class Interruptions:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._received = number
-        self._restore()
+        # accelerate's notebook_launcher passes on what all have had already; it ends them, if need be, itself.
+        if multiprocessing.parent_process() is None:
+            self._restore()
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

@@ -106,3 +106,23 @@ def test_several_devices_from_a_notebook(cell: Cell) -> None:
     assert said.count("2 processes on cpu") == 1
     assert "<table>" in pages(shown)[-1]
     assert not [page for page in pages(shown) if page.startswith("<progress")]
+
+
+@pytest.mark.distributed
+def test_several_devices_are_stopped_and_go_on(cell: Cell) -> None:
+    """The stop button reaches each process twice, and the launcher's store lives on in the kernel."""
+    endless = (
+        "import charrnn\n"
+        "from accelerate import notebook_launcher\n"
+        "def work():\n"
+        "    charrnn.train('alphabet', max_steps=10**6, epochs=10**6, evaluate_every=200, threads=1, run_dir='run',\n"
+        "                  log={'wandb': 'disabled', 'sample_length': 0})\n"
+        "notebook_launcher(work, num_processes=2)"
+    )
+    said = "".join(message.get("text", "") for message in cell(endless, stop="step 200/"))
+    step = re.search(r"stopped by signal 2 at step (\d+); the same command continues\n", said)
+    assert step, said
+    step_after = f"step {-(-(int(step[1]) + 1) // 200) * 200:,}/"
+    said = "".join(message.get("text", "") for message in cell(endless, stop=step_after))
+    assert f"run       run, resumed at step {int(step[1]):,}\n" in said
+    assert "stopped by signal 2 at step " in said
