@@ -102,7 +102,7 @@ MAY_IMPORT = {
     "processes": {"config", "errors", "model", "processes"},
     "runs": {"", "hub", "processes", "runs"} | ON_ALL_SIDES,
     "training": {"", "hub", "processes", "runs", "training"} | ON_ALL_SIDES,
-    "interactive": {"presets", "runs", "training", "interactive"} | ON_ALL_SIDES,
+    "interactive": {"pages", "presets", "runs", "training", "interactive"} | ON_ALL_SIDES,
     "sharing": {"", "hub", "runs", "training", "sharing"} | ON_ALL_SIDES,
     "writing": {"text", "runtime", "units", "pages", "writing"} | LIGHT,
     "pages": {"runtime", "pages"} | LIGHT,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charrnn.cli.common import exit_status
-from charrnn.cli.export_page import page_of_file, size, write_page
+from charrnn.cli.export_page import page_of_file, size
 from charrnn.cli.flags import parse_flags
 from charrnn.console import tell, told_bytes
 from charrnn.errors import ConfigError, CorpusError, RunError, first_line
@@ -64,6 +64,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def _export(options: "ExportOptions") -> None:
     with no_garbage_collection():
+        from charrnn.pages.page_file import write_page
         from charrnn.runs.choice import choose_checkpoint
         from charrnn.runs.directory import RunDirectory
         from charrnn.runs.export_run import export_run

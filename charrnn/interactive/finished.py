@@ -3,6 +3,7 @@
 import base64
 import math
 import os
+import tempfile
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -13,8 +14,13 @@ from numpy.typing import NDArray
 
 from charrnn.console import told_bytes, visible
 from charrnn.errors import RunError
+from charrnn.pages.page_file import write_page
+from charrnn.pages.writing_page import title_of
+from charrnn.runs.choice import choose_checkpoint
 from charrnn.runs.directory import RunDirectory
+from charrnn.runs.export_run import export_run
 from charrnn.runs.figure import ShownFigure
+from charrnn.runs.messages import warn
 from charrnn.runs.metrics import MetricsFile, Record
 from charrnn.runs.plot import LossPlot
 from charrnn.runtime import OnnxModel, generate
@@ -63,6 +69,18 @@ class Run(os.PathLike[str]):
     ) -> str:
         """The normalised prompt and `length` more characters: see `charrnn.generate`."""
         return generate(self.model, prompt, length, seed=seed, **settings)
+
+    def page(self, path: str | os.PathLike[str]) -> Path:
+        """Write the page to write with in a browser, the best checkpoint in int8 inside, to `path`; returns that.
+
+        As `charrnn-export RUN --page` does. Raises RunError where the run has no checkpoint, or the disk no room.
+        """
+        directory = RunDirectory(self.path)
+        with tempfile.TemporaryDirectory(prefix="charrnn-page-") as scratch:
+            model = Path(scratch) / "model-int8.onnx"
+            export_run(directory, choose_checkpoint(directory, "best", warn), model, weights="int8")
+            write_page(model, Path(path), title_of(self.path.resolve()))
+        return Path(path)
 
     @property
     def metrics(self) -> dict[str, NDArray[Any]]:

@@ -58,7 +58,7 @@ SIZES = (
 """From the smallest to the largest. A GRU learns faster, an LSTM gains more from many passes and from dropout."""
 _TRIAL = next(size for size in SIZES if size.hidden_size == 512)
 """What is timed first."""
-STEPS_PER_PASS = 230
+STEPS_PER_PASS = 460
 """Of a short text the batch is smaller, down to 8 rows, for so many steps a pass."""
 PASSES, FEWEST_PASSES, MOST_PASSES = 10.0, 16, 100
 """A model with as many parameters as the text has characters may pass over it so often, one with half of them twice as

@@ -13,7 +13,7 @@ import pytest
 
 import charrnn
 from charrnn.errors import CharRNNError
-from tests.conftest import Finished
+from tests.conftest import Finished, command_line, finish
 
 
 @pytest.fixture
@@ -67,6 +67,15 @@ def test_the_plot_is_a_figure_that_a_notebook_shows(run: charrnn.Run) -> None:
     figure.axes[0].set_title("mine")
     assert figure._repr_png_().startswith(b"\x89PNG")
     assert [line.get_label().split()[0] for line in figure.axes[0].lines] == ["train", "validation", "test"]
+
+
+def test_the_page_is_the_command_s(run: charrnn.Run, tmp_path: Path) -> None:
+    made = run.page(tmp_path / "new" / "page.html")
+    command = ["-m", "charrnn.cli.export", run.path, "--page", tmp_path / "its.html"]
+    assert finish(run.path, command_line(*command)).returncode == 0
+    assert made.read_bytes() == (tmp_path / "its.html").read_bytes()
+    with pytest.raises(CharRNNError, match=r"has no checkpoint 'best' \(it has: none\)"):
+        charrnn.Run(tmp_path).page(tmp_path / "other.html")
 
 
 class Page(HTMLParser):

@@ -128,7 +128,7 @@ def test_passes_are_ten_times_characters_by_parameters(
 
 @pytest.mark.parametrize(
     ("characters", "rows"),
-    [(24 * 230 * T - 1, 16), (24 * 230 * T, 24), (8 * 230 * T, 8), (2000, 8), (64 * 230 * T, 64), (80 * 230 * T, 64)],
+    [(24 * 460 * T - 1, 16), (24 * 460 * T, 24), (8 * 460 * T, 8), (2000, 8), (64 * 460 * T, 64), (80 * 460 * T, 64)],
 )
 def test_a_pass_has_so_many_steps_or_its_batch_so_few_rows(
     chosen: Callable[..., TrainConfig], characters: int, rows: int
