@@ -14,7 +14,7 @@ from charrnn.errors import ConfigError
 from charrnn.model import Architecture
 from charrnn.text.settings import TextConfig
 
-__all__ = ["BatchConfig", "LogConfig", "OptimiserConfig", "TrainConfig"]
+__all__ = ["BatchConfig", "LogConfig", "OptimiserConfig", "TrainConfig", "flat"]
 
 _SEEDS = 2**63
 """Seeds that torch's generators take, as signed 64-bit numbers."""
@@ -203,6 +203,14 @@ class TrainConfig:
     def stop_signal_number(self) -> int:
         """The number of `stop_signal`, 0 for none."""
         return int(getattr(signal, f"SIG{self.stop_signal}")) if self.stop_signal else 0
+
+
+def flat(settings: Mapping[str, Any], group: str = "") -> dict[str, Any]:
+    """{'model': {'cell': 'gru'}} -> {'model.cell': 'gru'}."""
+    named: dict[str, Any] = {}
+    for name, value in settings.items():
+        named |= flat(value, f"{group}{name}.") if isinstance(value, Mapping) else {f"{group}{name}": value}
+    return named
 
 
 def _at_least(least: int, group: str, config: object, *names: str) -> None:

@@ -96,7 +96,10 @@ class Run(os.PathLike[str]):
 
     def plot(self) -> ShownFigure:
         """Loss over the characters seen, as a matplotlib Figure that a notebook shows."""
-        return LossPlot.of(self._records(), title=self.path.name).figure()
+        return self._figure(self._records())
+
+    def _figure(self, records: list[Record]) -> ShownFigure:
+        return LossPlot.of(records, title=self.path.name).figure()
 
     def _records(self) -> list[Record]:
         return MetricsFile(RunDirectory(self.path).metrics).read()
@@ -106,24 +109,25 @@ class Run(os.PathLike[str]):
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the curve, the figures, a text of the model."""
-        curve = base64.b64encode(self.plot().png()).decode()
+        records = self._records()
+        curve = base64.b64encode(self._figure(records).png()).decode()
         row = '<tr><th style="text-align: left">{}</th><td style="text-align: left">{}</td></tr>'
-        rows = "".join(row.format(escape(name), escape(value)) for name, value in self._facts())
+        rows = "".join(row.format(escape(name), escape(value)) for name, value in self._facts(records))
         return (
             f'<img src="data:image/png;base64,{curve}" alt="loss" style="max-width: 100%; width: 640px">'
             f"<table>{rows}</table>"
-            f'<pre style="font-family: monospace; white-space: pre-wrap">{escape(visible(self._sample()))}</pre>'
+            f'<pre style="font-family: monospace; white-space: pre-wrap">{escape(visible(self._sample(records)))}</pre>'
         )
 
-    def _sample(self) -> str:
+    def _sample(self, records: list[Record]) -> str:
         """What the model writes; of a run that is not at its end, what it wrote last."""
         if RunDirectory(self.path).model.is_file():
             return self.generate(length=_SAMPLE_CHARS, temperature=0.7, seed=0)
-        return next((str(record["sample"]) for record in reversed(self._records()) if "sample" in record), "")
+        return next((str(record["sample"]) for record in reversed(records) if "sample" in record), "")
 
-    def _facts(self) -> list[tuple[str, str]]:
+    def _facts(self, records: list[Record]) -> list[tuple[str, str]]:
         directory = RunDirectory(self.path)
-        description, records = directory.read_description(), self._records()
+        description = directory.read_description()
         text, model = description["text"], description["config"]["model"]
         facts = [
             ("run", str(self.path)),

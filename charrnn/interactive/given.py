@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypedDict, get_args, get_origin, get
 
 import tyro
 
-from charrnn.config import TrainConfig
+from charrnn.config import TrainConfig, flat
 from charrnn.errors import ConfigError
 from charrnn.presets import preset_of
 
@@ -54,7 +54,7 @@ def config_of(texts: Sequence[str | os.PathLike[str]], settings: Mapping[str, An
     """
     if not texts:
         raise ConfigError("there is no text: name a file, as in charrnn.train('novel.txt'), or a preset")
-    values = dict(_checked(name, value) for name, value in _flat(settings))
+    values = dict(_checked(name, value) for name, value in flat(settings).items())
     config = preset_of([_word(text) for text in texts]).changed(values)
     if not config.text.corpus:
         raise ConfigError(f"the preset {config.preset} has no text of its own: name a file beside it, or instead")
@@ -68,23 +68,11 @@ def _word(text: object) -> str:
     return word
 
 
-def _flat(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """(name, value) of each setting, those of groups as 'model.cell'."""
-    for name, value in settings.items():
-        if name in {known.partition(".")[0] for known in _kinds() if "." in known}:
-            if not isinstance(value, Mapping):
-                raise ConfigError(f"{name} is {value!r}: it must be a dict of its settings, such as {_example(name)}")
-            yield from ((f"{name}.{inner}", own) for inner, own in value.items())
-        else:
-            yield name, value
-
-
-def _example(group: str) -> str:
-    first = next(known for known in _kinds() if known.startswith(f"{group}."))
-    return f"{group}={{{first.partition('.')[2]!r}: ...}}"
-
-
 def _checked(name: str, value: Any) -> tuple[str, Any]:
+    of_group = [known.partition(".")[2] for known in _kinds() if known.startswith(f"{name}.")]
+    if of_group:
+        example = f"{name}={{{of_group[0]!r}: ...}}"
+        raise ConfigError(f"{name} is {value!r}: it must be a dict of its settings, such as {example}")
     if name not in _kinds():
         by_last = {known.rpartition(".")[2]: known for known in _kinds()}
         near = difflib.get_close_matches(name.rpartition(".")[2], by_last, n=1)

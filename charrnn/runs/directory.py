@@ -14,7 +14,7 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 import charrnn
-from charrnn.config import TrainConfig
+from charrnn.config import TrainConfig, flat
 from charrnn.errors import CharRNNError, ConfigError, RunError
 from charrnn.files import looking_at, write_atomically
 from charrnn.runs.earlier import as_today
@@ -77,8 +77,8 @@ class RunDirectory:
 
     def settled(self, config: TrainConfig) -> dict[str, Any]:
         """The settings that the run here has in place of `config`'s: what no flag has given, its minutes' choice."""
-        known = _flat(as_json(config))
-        before = {name: value for name, value in _flat(self.read_description()["config"]).items() if name in known}
+        known = flat(as_json(config))
+        before = {name: value for name, value in flat(self.read_description()["config"]).items() if name in known}
         names = {"behaviour", "left_open"}
         if config.given is not None and before.get("preset") == config.preset:  # which a later release may have changed
             names |= {name for name in before if not _may_change(name)} - {"text.corpus", *config.given}
@@ -189,7 +189,7 @@ class RunDirectory:
 
     def _differences(self, config: TrainConfig) -> dict[str, tuple[Any, Any]]:
         """Settings, by name, that the run here and `config` have otherwise, as (here, config)."""
-        before, now = _flat(self.read_description()["config"]), _flat(as_json(config.changed(self.settled(config))))
+        before, now = flat(self.read_description()["config"]), flat(as_json(config.changed(self.settled(config))))
         # The text itself is compared, and what was given by flags differs where they say what the run has anyway.
         names = sorted((before.keys() | now.keys()) - {"preset", "text.corpus", "given"})
         return {name: (before.get(name), now.get(name)) for name in names if before.get(name) != now.get(name)}
@@ -318,11 +318,3 @@ def as_json(config: TrainConfig) -> dict[str, Any]:
 def _listed(differences: dict[str, tuple[Any, Any]]) -> str:
     # A name may come from a spoilt config.json: as ASCII it is part of one line, whatever it is.
     return ", ".join(f"{ascii(name)[1:-1]} {before!r} -> {now!r}" for name, (before, now) in differences.items())
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{'a': {'b': 1}} -> {'a.b': 1}."""
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from string import Template
 from typing import Any
 
+from charrnn.config import flat
 from charrnn.console import visible
 from charrnn.errors import ConfigError
 
@@ -64,7 +65,7 @@ class Card:
             figures=_table(self._figures()),
             flags=self.sample_flags,
             sample=f"{fence}text\n{visible(self.sample)}\n{fence}",
-            settings=_table(list(_flat(self.settings))),
+            settings=_table(_settings(self.settings)),
             characters=f"{self.text.get('vocabulary_size', 0):,}",
             licence="" if self.license else _NO_LICENSE,
             version=self.version,
@@ -115,13 +116,13 @@ def _code(text: str) -> str:
     return f"`{line or '?'}`"
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Any:
-    """The settings as rows: ('batch.size', '`64`')."""
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        elif value not in ("", [], None):
-            yield f"`{prefix}{name}`", _code(", ".join(map(str, value)) if isinstance(value, list) else str(value))
+def _settings(settings: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Those that say something, as rows: ('`batch.size`', '`64`')."""
+    told = {name: value for name, value in flat(settings).items() if value not in ("", [], None)}
+    return [
+        (f"`{name}`", _code(", ".join(map(str, value)) if isinstance(value, list) else str(value)))
+        for name, value in told.items()
+    ]
 
 
 _NO_LICENSE = """\
