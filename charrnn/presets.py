@@ -89,7 +89,7 @@ def tiny_shakespeare() -> TrainConfig:
         preset="tiny-shakespeare",
         # The last tenth begins in the middle of a play, whose beginning a validation split before it would keep back.
         text=TextConfig(
-            corpus=("tiny-shakespeare",), validation_fraction=0.05, test_fraction=0.1, validation_at="start"
+            corpus=("tiny-shakespeare",), validation_fraction=0.02, test_fraction=0.1, validation_at="start"
         ),
         left_open=tuple(name for name in config.left_open if not name.startswith("text.")),
     )
@@ -114,7 +114,7 @@ def python_stdlib() -> TrainConfig:
     """The Python standard library's own source: real text that is on every machine."""
     return TrainConfig(
         preset="python-stdlib",
-        text=TextConfig(corpus=("python-stdlib",), validation_fraction=0.01, test_fraction=0.01),
+        text=TextConfig(corpus=("python-stdlib",), normaliser=("tabs",), validation_fraction=0.01, test_fraction=0.01),
         batch=BatchConfig(length=128),
         model=Architecture(cell="gru", hidden_size=384, embedding_size=96),
         mixed_precision="auto",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from charrnn.errors import ConfigError
-from charrnn.text.normaliser_steps import Keep, Lowercase, Newlines, Step, UnicodeForm
+from charrnn.text.normaliser_steps import Keep, Lowercase, Newlines, Step, Tabs, UnicodeForm
 
 __all__ = ["Normaliser"]
 
@@ -19,6 +19,7 @@ _NOTEBOOK = string.ascii_lowercase + ".,!?:;()[] "
 _STEPS: dict[str, Step] = {
     "lowercase": Lowercase(),
     "lf": Newlines(),
+    "tabs": Tabs(),
     "nfc": UnicodeForm("NFC"),
     "nfd": UnicodeForm("NFD"),
     "nfkc": UnicodeForm("NFKC"),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from charrnn.errors import ConfigError
 from charrnn.text.codepoints import NUM_CODE_POINTS, code_points, text_of
 
-__all__ = ["Keep", "Lowercase", "Newlines", "Step", "UnicodeForm"]
+__all__ = ["Keep", "Lowercase", "Newlines", "Step", "Tabs", "UnicodeForm"]
 
 
 class Step(Protocol):
@@ -115,6 +115,50 @@ class Newlines:
     def to_dict(self) -> dict[str, str]:
         """See `Step`."""
         return {"step": "lf"}
+
+
+_INDENTATION = re.compile(r"(?<=\n)[ \t]*(?=[^ \t\r\n])")
+_LINE_THAT_BEGINS = re.compile(r"\n[ \t]*\Z")
+
+
+@dataclass(frozen=True)
+class Tabs:
+    """Indent each line by one tab for every level of indentation that it is within, whatever the text indents by.
+
+    A model of characters has to count a run of spaces to its end. Of those in front of code that is aligned with a
+    bracket far to the right it loses count, and at a low temperature never stops; tabs are as few as the levels.
+    """
+
+    def stream(self, chunks: Iterable[str], dropped: Counter[str] | None) -> Iterator[str]:
+        """See `Step`."""
+        levels = [0]  # columns of indentation
+
+        def tabs(indentation: str) -> str:
+            columns = len(indentation.expandtabs())
+            while levels[-1] > columns:
+                levels.pop()
+            if levels[-1] < columns:
+                levels.append(columns)
+            return "\t" * (len(levels) - 1)
+
+        held, begin = ["\n"], 1  # the text begins as if a line had ended
+        for chunk in chunks:
+            if held and not chunk.strip(" \t"):
+                held.append(chunk)
+                continue
+            text = "".join(held) + chunk
+            unfinished = _LINE_THAT_BEGINS.search(text)
+            cut = unfinished.start() if unfinished else len(text)
+            held = [text[cut:]] if unfinished else []
+            if cut:
+                yield _INDENTATION.sub(lambda found: tabs(found[0]), text[:cut])[begin:]
+                begin = 0
+        if held:  # a prompt may end where a line begins
+            yield ("\n" + tabs("".join(held)[1:]))[begin:]
+
+    def to_dict(self) -> dict[str, str]:
+        """See `Step`."""
+        return {"step": "tabs"}
 
 
 # A greedy match ends with the last character of the string that never joins what stands before it, in any form: ASCII,

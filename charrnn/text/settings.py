@@ -26,8 +26,8 @@ class TextConfig:
     encoding_errors: ErrorPolicy = "strict"
     """What to do with bytes that the encoding does not allow; `strict` names the file and the byte."""
     normaliser: tuple[str, ...] = ()
-    """Steps applied to corpus and prompts alike: notebook, notebook-spaced, lowercase, lf, nfc, nfd, nfkc, nfkd, or a
-    JSON step. Empty: the text as it is."""
+    """Steps applied to corpus and prompts alike: notebook, notebook-spaced, lowercase, lf, tabs, nfc, nfd, nfkc, nfkd,
+    or a JSON step. Empty: the text as it is."""
     min_count: int = 0
     """Characters that the text has fewer times become U+FFFD, in prompts too; 0: none."""
     validation_fraction: float = 0.05

@@ -125,6 +125,8 @@ def test_completions_are_those_of_the_terminal(page: Page) -> None:
 NORMALISERS = [
     [],
     [{"step": "lowercase"}],
+    [{"step": "tabs"}],
+    [{"step": "nfkd"}, {"step": "lf"}, {"step": "tabs"}],
     [{"step": "lf"}, {"step": "keep", "characters": "abc\n\u03c3 ", "replacement": " "}],
     [{"step": "keep", "characters": "abc\n"}],
     *([{"step": form}] for form in ("nfc", "nfd", "nfkc", "nfkd")),
@@ -139,6 +141,7 @@ def test_the_normaliser_is_that_of_python(page: Page, steps: list[dict[str, str]
     )
     rng = np.random.default_rng(2)
     texts = ["", "\r\n\r", "\r", *("".join(rng.choice(list(alphabet), 40)) for _ in range(40))]
+    texts += ["".join(rng.choice(["\n", "\r\n", " ", " " * 5, " " * 12, "\t", "ab"], 20)) for _ in range(40)]
     normaliser = Normaliser.from_list(steps)
     known = "".join(sorted(set(normaliser("".join(texts))) - {"e"} | {"a"}))
     path, _ = page(HandMade(characters=known, normaliser=steps).proto().SerializeToString())

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from charrnn.text import normaliser_steps
 from charrnn.text.normaliser import Normaliser
-from charrnn.text.normaliser_steps import Keep, Lowercase, Newlines, UnicodeForm
+from charrnn.text.normaliser_steps import Keep, Lowercase, Newlines, Tabs, UnicodeForm
 
 # Characters that look around: sigma at a word's end, CR LF, marks that compose or are reordered, jamo, kana voicing,
 # a Bengali vowel of two parts, ligatures and width variants of the compatibility forms, a lone surrogate.
@@ -17,12 +17,14 @@ RESTLESS = (
     "aeAΣσς \r\n" + "\u0301\u0323\u0327\u0345éÅ\u212b\u1e69İ" + "\u1112\u1161\u11ab한가" + "\u304b\u3099\uff76\uff9e"
 )
 RESTLESS += "\u09c7\u09be" + "ﬁ①ａǅ" + "д日𝄞\ud800"
-CHUNKS = st.lists(st.text(st.sampled_from(RESTLESS), max_size=6), max_size=8)
+LINES = st.lists(st.sampled_from(["\n", " ", " " * 5, " " * 12, "\t", "a", "\r", ""]), max_size=6).map("".join)
+CHUNKS = st.lists(st.text(st.sampled_from(RESTLESS), max_size=6) | LINES, max_size=8)
 STEPS = [
     Lowercase(),
     Keep("a\u0301\r\n가"),
     Keep("ab \u0301\u1161", "\r"),
     Newlines(),
+    Tabs(),
     *(UnicodeForm(form) for form in ("NFC", "NFD", "NFKC", "NFKD")),
 ]
 
@@ -71,6 +73,51 @@ def test_a_form_holds_back_only_the_tail() -> None:
     pieces = UnicodeForm("NFC").stream(["one two e", "\u0301 three"], None)
     assert next(pieces) == "one two "
     assert list(pieces) == ["é thre", "e"]
+
+
+def test_tabs_are_as_many_as_the_levels() -> None:
+    code = """\
+class A:
+    def found(self):
+        if self.names:
+            self.print(first,
+                       (second,
+                        third),
+                       '''a text
+                    of two lines''')
+
+        return not_found(self,
+   \t\t         here)
+\tif not:
+    last = 1   # spaces    within
+"""
+    tabs = Normaliser((Tabs(),))
+    assert (
+        tabs(code).replace("\t", ">   ")
+        == """\
+class A:
+>   def found(self):
+>   >   if self.names:
+>   >   >   self.print(first,
+>   >   >   >   (second,
+>   >   >   >   >   third),
+>   >   >   >   '''a text
+>   >   >   >   of two lines''')
+
+>   >   return not_found(self,
+>   >   >   here)
+>   >   if not:
+>   last = 1   # spaces    within
+"""
+    )
+    assert tabs("a\r\n  b\r\n   \r\n\tc") == "a\r\n\tb\r\n   \r\n\t\tc"
+    assert tabs("if x:\n    ") == "if x:\n\t"  # where a prompt ends, the model goes on
+
+
+@given(CHUNKS.map("".join))
+def test_tabs_stay_as_they_are(text: str) -> None:
+    tabs = Normaliser((Tabs(),))
+    assert tabs(tabs(text)) == tabs(text)
 
 
 def test_equal_sets_are_equal_steps() -> None:

@@ -17,6 +17,7 @@ const NORMALISER = {
       const goesOn = part.endsWith("\r") && pieces[i + 1]?.[0].startsWith("\n"); // as half of a CR LF
       return [(goesOn ? part.slice(0, -1) : part).replace(/\r\n?/g, "\n"), end];
     }),
+  tabs: tabs,
   nfc: (pieces) => inForm(pieces, "NFC"),
   nfd: (pieces) => inForm(pieces, "NFD"),
   nfkc: (pieces) => inForm(pieces, "NFKC"),
@@ -36,6 +37,31 @@ function inForm(pieces, form) {
     begin = next;
   }
   return result;
+}
+
+/** Each line indented by a tab for every level of indentation that it is within. */
+function tabs(pieces) {
+  const levels = [0]; // columns of indentation
+  const indented = (blank) => {
+    let columns = 0;
+    for (const [character] of blank) columns += character === " " ? 1 : 8 - (columns % 8);
+    while (levels.at(-1) > columns) levels.pop();
+    if (levels.at(-1) < columns) levels.push(columns);
+    const within = levels.length - 1;
+    return Array.from({ length: within }, (_, i) => ["\t", blank[Math.max(0, blank.length - within + i)][1]]);
+  };
+  const result = [];
+  let blank = []; // what the line begins with; null after its first character that is no space and no tab
+  for (const piece of pieces.flatMap(([part, end]) => Array.from(part, (character) => [character, end]))) {
+    if (blank && /[ \t]/.test(piece[0])) {
+      blank.push(piece);
+      continue;
+    }
+    if (blank) result.push(.../[\r\n]/.test(piece[0]) ? blank : indented(blank));
+    result.push(piece);
+    blank = piece[0] === "\n" ? [] : null;
+  }
+  return result.concat(blank ? indented(blank) : []);
 }
 
 /** Reads texts as the corpus was read. */
