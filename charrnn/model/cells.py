@@ -37,8 +37,6 @@ class Cell(ABC):
     """Names of what is remembered, in files too. The first is what the layer puts out, and what W_h multiplies."""
     recurrent_bias: ClassVar[tuple[int, ...]] = ()
     """Gates whose b_h belongs to the product h W_h^T, not to the input term: what they multiply it by matters."""
-    initial_bias: ClassVar[dict[int, float]] = {}
-    """Gates whose b_e does not start at 0, with the value that it starts at."""
 
     @abstractmethod
     def forward(self, x: Tensor, u: Tensor, states: States) -> tuple[States, Kept]:
@@ -149,7 +147,6 @@ class LSTM(Cell):
 
     gates = 4
     states = ("state", "cell")
-    initial_bias: ClassVar[dict[int, float]] = {1: 1.0}
 
     def forward(self, x: Tensor, u: Tensor, states: States) -> tuple[States, Kept]:
         """See `Cell`."""

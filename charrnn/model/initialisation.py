@@ -4,9 +4,9 @@
 `orthogonal` (default): the same but for W_h, for each gate a random orthogonal matrix (Saxe, McClelland & Ganguli
 2013), which keeps the length of the state and of its gradient through time, and W_e scaled to keep the input term's
 variance near 1.
-In `orthogonal`, an LSTM's forget gate has a bias of 1 (Gers et al. 2000; Jozefowicz et al. 2015): it remembers at
-first.
-The measured effect of the choice is in docs/training.md.
+An LSTM's forget gate starts half open, with a bias of 0 as the others. One that starts open, with a bias of 1 (Gers et
+al. 2000; Jozefowicz et al. 2015), was behind.
+What was measured is in docs/training.md.
 """
 
 import torch
@@ -32,6 +32,3 @@ def initialise(model: nn.Module, cell: Cell, scheme: str) -> None:
                 nn.init.orthogonal_(matrix)
         else:
             parameter.normal_(std=parameter.shape[1] ** -0.5)
-        if name.startswith("b_e") and scheme != "notebook":
-            for gate, bias in cell.initial_bias.items():
-                parameter.chunk(cell.gates)[gate].fill_(bias)
