@@ -58,8 +58,6 @@ SIZES = (
 """From the smallest to the largest. A GRU learns faster, an LSTM gains more from many passes and from dropout."""
 _TRIAL = next(size for size in SIZES if size.hidden_size == 512)
 """What is timed first."""
-STEPS_PER_PASS = 460
-"""Of a short text the batch is smaller, down to 8 rows, for so many steps a pass."""
 PASSES, FEWEST_PASSES, MOST_PASSES = 10.0, 16, 100
 """A model with as many parameters as the text has characters may pass over it so often, one with half of them twice as
 often: after more it knows the text by heart. The bounds are those of that number."""
@@ -74,9 +72,8 @@ _PATIENCE = 6
 
 def chosen_collective(config: TrainConfig, text: RunText, accelerator: Accelerator, deadline: Deadline) -> TrainConfig:
     """`config`, and in place of what it leaves open, what fits the time. All processes call this and agree."""
-    rows = len(text.train) // (config.batch.length * STEPS_PER_PASS) // 8 * 8
-    fewest = max(8, accelerator.num_processes * config.batch.accumulation)
-    batch = {"batch.size": max(fewest, min(rows, config.batch.size))}
+    fewest = accelerator.num_processes * config.batch.accumulation
+    batch = {"batch.size": max(fewest, min(_rows(len(text.train)), config.batch.size))}
     sizes = [_in_open(config, size.settings() | batch) for size in SIZES]
     trial = _in_open(config, _TRIAL.settings() | batch)
     seconds = _step_seconds_collective(trial, text, accelerator)
@@ -130,6 +127,14 @@ def _for_time(config: TrainConfig, text: RunText, deadline: Deadline, step_secon
         "text.validation_fraction": validation / length,
         "text.test_fraction": test / length,
     }
+
+
+def _rows(characters: int) -> int:
+    """Of a batch: 16 for a million characters, four times as many for sixteen times the text; a multiple of 8.
+
+    Few rows are many steps a pass, and learn more from the same text, until they are too few to stand for all of it.
+    """
+    return max(8, 8 * round(characters**0.5 / 512))
 
 
 def _most_passes(config: TrainConfig, text: RunText) -> int:
