@@ -3,6 +3,7 @@
 The table and the numbers of the rule were measured: docs/training.md, "How long".
 """
 
+import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -134,7 +135,7 @@ def _rows(characters: int) -> int:
 
     Few rows are many steps a pass, and learn more from the same text, until they are too few to stand for all of it.
     """
-    return max(8, 8 * round(characters**0.5 / 512))
+    return max(8, 8 * round(math.sqrt(characters) / 512))
 
 
 def _most_passes(config: TrainConfig, text: RunText) -> int:
