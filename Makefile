@@ -7,8 +7,8 @@ DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 demo: .venv/installed
 	$(BIN)/accelerate launch --config_file accelerate_config.yaml train.py python-stdlib --minutes 3 --run-dir $(DEMO)
-	@echo && echo "== charrnn-sample $(DEMO) --prompt 'class ' --length 600 --temperature 0.7 --seed 1"
-	@$(BIN)/charrnn-sample $(DEMO) --prompt 'class ' --length 600 --temperature 0.7 --seed 1
+	@echo && echo "== charrnn-sample $(DEMO) --prompt 'class ' --length 600 --temperature 0.5 --seed 1"
+	@$(BIN)/charrnn-sample $(DEMO) --prompt 'class ' --length 600 --temperature 0.5 --seed 1
 
 test: .venv/installed
 	$(BIN)/pytest -n 2

@@ -17,7 +17,7 @@ const NORMALISER = {
       const goesOn = part.endsWith("\r") && pieces[i + 1]?.[0].startsWith("\n"); // as half of a CR LF
       return [(goesOn ? part.slice(0, -1) : part).replace(/\r\n?/g, "\n"), end];
     }),
-  tabs: tabs,
+  tabs,
   nfc: (pieces) => inForm(pieces, "NFC"),
   nfd: (pieces) => inForm(pieces, "NFD"),
   nfkc: (pieces) => inForm(pieces, "NFKC"),
