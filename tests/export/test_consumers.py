@@ -31,7 +31,7 @@ FILES += [(cell, weights) for cell in ("gru", "lstm") for weights in ("float32",
 
 def traced(cell: str) -> onnx.ModelProto:
     """A random model's graph, as the exporter makes it."""
-    torch.manual_seed(1)
+    torch.manual_seed(5)  # of whose models each text has characters of one to four bytes
     config = ModelConfig(vocabulary_size=len(CHARACTERS), hidden_size=H, num_layers=L, cell=cell)  # type: ignore[arg-type]
     model = CharRNN(config)
     for layer in range(L):
