@@ -115,8 +115,8 @@ class Editor:
         after = self._model.normaliser(before + characters)
         unknown = set(after) - self._known
         self.text = "".join(c for c in after if c in self._known) if unknown else after
-        if not unknown and self.text == before:  # the normaliser deletes them
-            unknown = set(characters)
+        if not unknown and self.text == before:  # the normaliser deletes them, or has them in what is there
+            unknown = {character for character in characters if not self._model.normaliser(character)}
         self.chosen = 0
         self.message = f"not in this model's texts: {' '.join(map(repr, sorted(unknown)))}" if unknown else ""
 

@@ -168,6 +168,15 @@ def test_characters_that_the_model_lacks_are_named_and_left_out(tmp_path: Path, 
     assert (editor.text, editor.message) == ("b", "not in this model's texts: '!'")
 
 
+def test_spaces_of_an_indentation_are_its_tab(tmp_path: Path) -> None:
+    file = HandMade(characters="\t\n ab", normaliser=[{"step": "tabs"}]).save(tmp_path / "tabs.onnx")
+    editor = Editor(OnnxModel.load(file))
+    for key in "a\r    b":
+        editor.press([key])
+        assert editor.message == ""
+    assert editor.text == "a\n\tb"
+
+
 # What is drawn
 
 
